@@ -217,7 +217,8 @@ impl Error {
     }
 
     /// True if one object is damaged or missing, and not the repository as a whole.
-    pub(crate) fn is_damage(&self) -> bool {
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
         match self {
             Error::Objects(error) => error.kind().is_of_one_object(),
             error => error.severity() == Severity::Fatal,

@@ -68,9 +68,12 @@ impl Objects {
         Ok(out)
     }
 
-    /// Deletes lists of leases without a list of objects. A paused collector may have written the
-    /// leases of a condemnation that another one has carried out. Only for a collector. If it
-    /// deletes a list that is still needed, the list is written again.
+    /// Deletes what interrupted processes have left and nobody needs. Only for a collector.
+    ///
+    /// - Lists of leases without a list of objects. A paused collector may have written the leases
+    ///   of a condemnation that another one has carried out. If a list is deleted that is still
+    ///   needed, it is written again.
+    /// - Probes of create-only puts, whose process died before it deleted them.
     ///
     /// # Errors
     /// Errors of the store.
@@ -82,7 +85,8 @@ impl Objects {
             ObjectName::CondemnedLeases(id) => !names.contains(&ObjectName::CondemnedObjects(*id)),
             _ => false,
         };
-        names.iter().filter(is_leftover).try_for_each(|name| self.delete(&name.path()))
+        names.iter().filter(is_leftover).try_for_each(|name| self.delete(&name.path()))?;
+        self.forget_probes()
     }
 
     /// Condemns as many of these objects as fit, and then records the current leases.

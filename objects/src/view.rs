@@ -77,7 +77,11 @@ impl Objects {
         if let Some(known) = epochs.get(prefix) {
             return Some(Ok(known.clone()));
         }
-        Some(self.live().listing(prefix).inspect(|listing| _ = epochs.insert(prefix.to_owned(), listing.clone())))
+        Some(
+            self.live()
+                .listing(prefix)
+                .inspect(|listing| _ = epochs.insert(prefix.to_owned(), listing.clone())),
+        )
     }
 
     /// The index of an object, if the view has read it.
@@ -89,7 +93,9 @@ impl Objects {
         let Some(view) = self.view.as_ref().filter(|_| is_below(path, SOURCES)) else { return };
         let mut kept = lock(&view.kept);
         let bytes = index.footer.len() + size_of_val(index.frames.as_slice()) + path.len();
-        if kept.bytes + bytes <= KEPT_BYTES_MAX && kept.indexes.insert(path.to_owned(), index.clone()).is_none() {
+        if kept.bytes + bytes <= KEPT_BYTES_MAX
+            && kept.indexes.insert(path.to_owned(), index.clone()).is_none()
+        {
             kept.bytes += bytes;
         }
     }
@@ -99,7 +105,12 @@ impl Listing {
     /// The part of the listing below a folder.
     fn below(&self, prefix: &str) -> Listing {
         Listing {
-            entries: self.entries.iter().filter(|entry| is_inside(&entry.path, prefix)).cloned().collect::<Vec<Entry>>(),
+            entries: self
+                .entries
+                .iter()
+                .filter(|entry| is_inside(&entry.path, prefix))
+                .cloned()
+                .collect::<Vec<Entry>>(),
             strays: self.strays.iter().filter(|stray| is_below(&stray.path, prefix)).cloned().collect(),
         }
     }
@@ -152,9 +163,10 @@ mod tests {
             assert_eq!(view.list("packs").unwrap(), []);
             assert_eq!(view.get_footer(&claim, ObjectKind::Claim).unwrap(), b"content");
         }
-        let gets = |log: &[Request]| log.iter().filter(|one| matches!(one, Request::Get(_))).count();
-        let lists = |log: &[Request]| log.iter().filter(|one| matches!(one, Request::List(_))).count();
-        assert_eq!((gets(&asked.lock().unwrap()), lists(&asked.lock().unwrap())), (1, 3), "packs are listed anew");
+        let asked = asked.lock().unwrap().clone();
+        let gets = asked.iter().filter(|one| matches!(one, Request::Get(_))).count();
+        let lists = asked.iter().filter(|one| matches!(one, Request::List(_))).count();
+        assert_eq!((gets, lists), (1, 3), "packs are listed anew: {asked:?}");
 
         // A fence that came later is seen, once; a point that came later is not.
         put(&objects, &app, SourceObject::Fence(Epoch::FIRST));

@@ -140,8 +140,7 @@ pub(crate) fn objects_lost(archive: &Archive, catalog: &Catalog, roots: &Roots) 
     };
     let logs = |id: &TimelineId| catalog.logs(*id).iter().map(|(name, _)| name);
     let counting = catalog.logged().flat_map(|id| logs(&id).copied().collect::<Vec<_>>());
-    let all =
-        counting.chain(catalog.fenced_off().iter().chain(catalog.condemned()).copied());
+    let all = counting.chain(catalog.fenced_off().iter().chain(catalog.condemned()).copied());
     let all: Vec<LogName> = all.chain(catalog.replaced().iter().map(|(name, _)| *name)).collect();
     let snapshots: Vec<(TimelineId, Epoch)> = {
         let sound = roots.snapshots.iter().map(|s| (s.meta.timeline, s.meta.epoch));

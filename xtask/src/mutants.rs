@@ -1,10 +1,13 @@
 //! Runs the tests of crates against mutants: the same code with one fault each. A mutant whose
 //! tests all pass is missed: it shows a behaviour that no test holds.
 //!
-//! cargo-mutants lists the mutants and tests them, each with the tests of its own package and in a
-//! copy of the workspace. A sample is drawn here, from a seed, and given to it by exact names. At
-//! least [`CAUGHT_PERCENT_MIN`] of the mutants that compile must be caught. A timeout counts as not
-//! caught.
+//! cargo-mutants lists the mutants and tests them, each with the tests of its own package, until the
+//! first of these fails. It works in a clone of the last commit, which stays in the build folder. A
+//! sample is drawn here, from a seed, and given to it by exact names. At least
+//! [`CAUGHT_PERCENT_MIN`] of the mutants that compile must be caught. A timeout counts as not caught.
+//!
+//! A run of 200 takes an hour or more. If it is interrupted, the same command on the same commit goes
+//! on: outcomes are kept in the build folder.
 
 use crate::moments::Rng;
 use crate::verdict::{self, Verdict};
@@ -13,7 +16,8 @@ use clap::Args;
 use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CAUGHT_PERCENT_MIN: u64 = 85;
@@ -38,9 +42,6 @@ pub(crate) struct Mutants {
     /// Only mutants with one of these texts in their names, instead of a sample
     #[arg(long = "name", value_name = "TEXT", conflicts_with_all = ["sample", "seed"])]
     names: Vec<String>,
-    /// Number of mutants to test at once. Each needs its own build folder, of a few gigabytes
-    #[arg(long, default_value_t = 1)]
-    jobs: usize,
 }
 
 /// The names of tested mutants, by their outcome.
@@ -58,13 +59,15 @@ impl Mutants {
         let command = self.command();
         println!("{command}");
         let mut verdict = Verdict::default();
-        let all = self.list()?;
+        let folder = world::target().join("mutants");
+        let tree = clone(&folder)?;
+        let all = self.list(&tree)?;
         let (total, chosen) = (all.len(), self.choose(all));
         if chosen.is_empty() {
             return Err("no mutant has such a name; see cargo mutants --list".into());
         }
         verdict.step(format_args!("{} of {total} mutants", chosen.len()));
-        let outcome = self.test(&chosen)?;
+        let outcome = self.test(&chosen, &folder, &tree, &command)?;
         outcome.judge(&mut verdict, chosen.len());
         verdict::keep("mutants.md", HEAD, &outcome.section(&command, total))?;
         verdict.close(&command)
@@ -83,8 +86,8 @@ impl Mutants {
     }
 
     /// The names of all mutants, in the order of the source.
-    fn list(&self) -> Result<Vec<String>> {
-        let output = self.tool().args(["--list", "--json", "--no-config"]).output()?;
+    fn list(&self, tree: &Path) -> Result<Vec<String>> {
+        let output = self.tool(tree).args(["--list", "--json", "--no-config"]).output()?;
         if !output.status.success() {
             return Err(format!(
                 "cargo mutants does not list the mutants; if it is missing: cargo install cargo-mutants --locked\n{}",
@@ -106,23 +109,32 @@ impl Mutants {
         all
     }
 
-    /// Tests the mutants of these names.
-    fn test(&self, names: &[String]) -> Result<Outcome> {
-        let folder = world::target().join("mutants");
-        fs::create_dir_all(&folder)?;
+    /// Tests the mutants of these names, but for those that an interrupted run of this command has
+    /// tested.
+    fn test(&self, names: &[String], folder: &Path, tree: &Path, command: &str) -> Result<Outcome> {
+        let (lists, mark) = (folder.join("mutants.out"), folder.join("command"));
+        let run = format!("{} {command}", verdict::commit());
+        let mut known = Outcome::default();
+        if fs::read_to_string(&mark).is_ok_and(|text| text == run) {
+            known = Outcome::read(&folder.join("known"), names)?;
+            known.add(Outcome::read(&lists, names)?);
+        }
+        known.keep(&folder.join("known"))?;
+        fs::write(&mark, run)?;
+        let rest: Vec<String> = names.iter().filter(|name| !known.has(name)).cloned().collect();
+        if rest.is_empty() {
+            return Ok(known);
+        }
+        println!("  {} of them are tested", names.len() - rest.len());
         let config = folder.join("config.toml");
-        fs::write(&config, configuration(names)?)?;
+        fs::write(&config, configuration(&rest)?)?;
         let status = self
-            .tool()
-            .args(["--colors", "never", "--copy-target", "false", "--timeout", TEST_SECONDS_MAX])
-            .args(["--jobs", &self.jobs.to_string()])
+            .tool(tree)
+            .args(["--colors", "never", "--in-place", "--timeout", TEST_SECONDS_MAX])
             .arg("--config")
             .arg(&config)
             .arg("--output")
-            .arg(&folder)
-            // The copies of the workspace, next to the build folder. Each builds in its own folder:
-            // in a shared one, a copy would find the mutants of another.
-            .env("TMPDIR", &folder)
+            .arg(folder)
             .env_remove("CARGO_TARGET_DIR")
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
             // Property tests try the same cases with each mutant, and keep no failures.
@@ -132,29 +144,56 @@ impl Mutants {
             .status()?;
         match status.code() {
             // All caught; some missed; some timed out.
-            Some(0 | 2 | 3) => Outcome::read(&folder.join("mutants.out"), names),
-            Some(4) => Err("the tests fail without a mutant".into()),
-            _ => Err(format!("cargo mutants ended early: {status}").into()),
+            Some(0 | 2 | 3) => known.add(Outcome::read(&lists, names)?),
+            Some(4) => return Err("the tests fail without a mutant".into()),
+            _ => return Err(format!("cargo mutants ended early: {status}").into()),
         }
+        Ok(known)
     }
 
-    fn tool(&self) -> Command {
+    fn tool(&self, tree: &Path) -> Command {
         let mut tool = Command::new(env!("CARGO"));
-        tool.arg("mutants").current_dir(world::root());
+        tool.arg("mutants").current_dir(tree);
         self.packages.iter().for_each(|name| _ = tool.args(["--package", name]));
         tool
     }
 }
 
+/// A clone of the last commit. It is kept, so that a later run builds only what has changed.
+fn clone(folder: &Path) -> Result<PathBuf> {
+    let (tree, root) = (folder.join("tree"), world::root());
+    fs::create_dir_all(folder)?;
+    let git = |dir: &Path, args: &[&str]| -> Result<String> {
+        let output = Command::new("git").arg("-C").arg(dir).args(args).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        Err(format!("git {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim()).into())
+    };
+    let commit = git(&root, &["rev-parse", "HEAD"])?;
+    if !tree.join(".git").exists() {
+        git(&root, &["init", "--quiet", &tree.to_string_lossy()])?;
+    }
+    git(&tree, &["fetch", "--quiet", &root.to_string_lossy(), "HEAD"])?;
+    // It may hold a mutant of an interrupted run.
+    git(&tree, &["checkout", "--quiet", "--force", "--detach", &commit])?;
+    Ok(tree)
+}
+
 /// Configuration of cargo-mutants: the mutants, by their exact names, and arguments of cargo.
 fn configuration(names: &[String]) -> Result<String> {
     let exact: Vec<String> = names.iter().map(|name| format!("^{}$", escaped(name))).collect();
-    let mut arguments = vec!["--"];
+    // No other test runs after the first failure. Only a nightly compiler's tests take the option, so
+    // the tests alone are told that they are of one.
+    let mut arguments = vec!["--", "-Zunstable-options", "--fail-fast"];
     OF_MANY_CASES.iter().for_each(|name| arguments.extend(["--skip", name]));
+    let cargo = ["--tests", "--config", "target.'cfg(all())'.runner=['env','RUSTC_BOOTSTRAP=1']"];
     // A list of JSON is a list of TOML.
-    let (exact, arguments) = (serde_json::to_string(&exact)?, serde_json::to_string(&arguments)?);
+    let [exact, cargo, arguments] =
+        [serde_json::to_string(&exact)?, serde_json::to_string(&cargo)?, serde_json::to_string(&arguments)?];
     Ok(format!(
-        "examine_re = {exact}\nadditional_cargo_args = [\"--tests\"]\nadditional_cargo_test_args = {arguments}\n"
+        "examine_re = {exact}\nadditional_cargo_args = {cargo}\nadditional_cargo_test_args = {arguments}\n"
     ))
 }
 
@@ -171,11 +210,15 @@ fn escaped(text: &str) -> String {
 }
 
 impl Outcome {
-    /// Reads the lists that cargo-mutants writes, of one name a line. Others than the chosen
-    /// mutants are left out: it also tests every deletion of a field, whatever it is asked for.
+    /// Reads the lists that cargo-mutants writes, of one name a line; a missing list is empty. Others
+    /// than the chosen mutants are left out: it also tests every deletion of a field, whatever it is
+    /// asked for.
     fn read(folder: &Path, chosen: &[String]) -> Result<Outcome> {
         let list = |name: &str| -> Result<Vec<String>> {
-            let text = fs::read_to_string(folder.join(name))?;
+            let text = match fs::read_to_string(folder.join(name)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+                other => other?,
+            };
             Ok(text.lines().filter(|name| chosen.iter().any(|one| one == name)).map(str::to_owned).collect())
         };
         Ok(Outcome {
@@ -184,6 +227,40 @@ impl Outcome {
             timeouts: list("timeout.txt")?,
             unviable: list("unviable.txt")?,
         })
+    }
+
+    fn lists(&self) -> [(&'static str, &Vec<String>); 4] {
+        let Outcome { caught, missed, timeouts, unviable } = self;
+        [
+            ("caught.txt", caught),
+            ("missed.txt", missed),
+            ("timeout.txt", timeouts),
+            ("unviable.txt", unviable),
+        ]
+    }
+
+    /// Writes lists that [`read`](Self::read) reads.
+    fn keep(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        for (name, list) in self.lists() {
+            fs::write(folder.join(name), list.iter().map(|name| format!("{name}\n")).collect::<String>())?;
+        }
+        Ok(())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.lists().iter().any(|(_, list)| list.iter().any(|known| known == name))
+    }
+
+    /// Adds the outcomes of mutants that have none here.
+    fn add(&mut self, mut other: Outcome) {
+        for list in [&mut other.caught, &mut other.missed, &mut other.timeouts, &mut other.unviable] {
+            list.retain(|name| !self.has(name));
+        }
+        self.caught.append(&mut other.caught);
+        self.missed.append(&mut other.missed);
+        self.timeouts.append(&mut other.timeouts);
+        self.unviable.append(&mut other.unviable);
     }
 
     /// Number of mutants that compile.
@@ -278,6 +355,12 @@ mod tests {
         let [caught, missed, unviable] = ["a", "c", "e"].map(|name| vec![name.to_owned()]);
         let expected = Outcome { caught, missed, timeouts: Vec::new(), unviable };
         assert_eq!(Outcome::read(dir.path(), &chosen).unwrap(), expected);
+        // What an interrupted run has tested is known to the next one.
+        let kept = dir.path().join("known");
+        expected.keep(&kept).unwrap();
+        assert_eq!(Outcome::read(&kept, &chosen).unwrap(), expected);
+        assert!(expected.has("c") && !expected.has("b"));
+        assert_eq!(Outcome::read(&dir.path().join("none"), &chosen).unwrap(), Outcome::default());
     }
 
     #[test]
@@ -303,7 +386,6 @@ mod tests {
             sample: 2,
             seed: 1,
             names: names.iter().map(|name| (*name).to_owned()).collect(),
-            jobs: 1,
         };
         let all: Vec<String> = (0..9).map(|no| format!("f{no}")).collect();
         let sample = mutants(&[]);

@@ -20,8 +20,11 @@ use table::Table;
 const MOTO_CONSTRAINTS: &str = include_str!("servers/moto.txt");
 
 /// Tests that use servers: package, features, and how their names begin.
-const TESTS: [(&str, &str, &str); 2] =
-    [("pitr-testkit", "servers", "servers::tests"), ("pitr-objects", "s3,gcs,azure", "conformance::")];
+const TESTS: [(&str, &str, &str); 3] = [
+    ("pitr-testkit", "servers", "servers::tests"),
+    ("pitr-objects", "s3,gcs,azure", "conformance::"),
+    ("pitr-cli", "s3,gcs,azure", "story::"),
+];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Servers {

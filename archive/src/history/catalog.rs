@@ -263,7 +263,10 @@ mod tests {
 
     fn name(timeline: u32, epoch: u64, from: u64, to: u64) -> (LogName, u64) {
         let (from, to) = (Lsn::new(from), Lsn::new(to));
-        (LogName { timeline: TimelineId::new(timeline), from, to, epoch: Epoch::new(epoch), level: 0 }, to.since(from))
+        (
+            LogName { timeline: TimelineId::new(timeline), from, to, epoch: Epoch::new(epoch), level: 0 },
+            to.since(from),
+        )
     }
 
     fn timeline(parent: u32, fork: u64) -> Timeline {

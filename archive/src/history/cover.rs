@@ -61,7 +61,8 @@ impl Cover {
         let mut reached = other.from;
         let holds = holding.all(|name| {
             // A shipped object was merged as a whole; only merged ones overlap in other ways.
-            let may_hold = if other.level == 0 { name.covers(other) && name.level > 0 } else { name.from <= reached };
+            let may_hold =
+                if other.level == 0 { name.covers(other) && name.level > 0 } else { name.from <= reached };
             reached = name.to;
             may_hold
         });

@@ -95,7 +95,7 @@ impl Archive {
         Ok((log_object(name, index.clone())?, index))
     }
 
-    fn in_object(&self, name: &LogName, source: pitr_codec::CodecError) -> Error {
+    pub(crate) fn in_object(&self, name: &LogName, source: pitr_codec::CodecError) -> Error {
         let (path, _) = self.path_and_kind(&SourceObject::Log(*name));
         pitr_objects::Error::Object { path, source }.into()
     }

@@ -18,7 +18,7 @@
 use super::claim::Writer;
 use super::index::{Carry, LogIdentity};
 use super::pack::{Built, Packer};
-use crate::archive::{LogObject, log_object};
+use crate::archive::{Archive, LogObject, log_object};
 use crate::error::{Error, Result};
 use crate::history::Catalog;
 use pitr_codec::{Codec, ObjectIndex};
@@ -98,11 +98,22 @@ impl Line {
     }
 }
 
-/// Objects to merge: those of the line in `range`.
+/// Objects to merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Job {
-    range: Range<usize>,
+    /// The object before them; `None` if they begin the timeline.
+    before: Option<LogName>,
+    /// The objects and their sizes in bytes; never empty.
+    parts: Vec<(LogName, u64)>,
+    /// Level of the merged object.
     level: u8,
+}
+
+impl Job {
+    fn new(line: &[(LogName, u64)], range: Range<usize>, level: u8) -> Self {
+        let before = range.start.checked_sub(1).map(|before| line[before].0);
+        Job { before, parts: line[range].to_vec(), level: level + 1 }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -120,7 +131,11 @@ impl Compactor {
             options,
             timeline,
             begin: parent.map_or(Lsn::ORIGIN, |history| history.fork),
-            line: Mutex::new(Line { objects: catalog.logs(timeline).to_vec(), news: options.count, left_alone: HashSet::new() }),
+            line: Mutex::new(Line {
+                objects: catalog.logs(timeline).to_vec(),
+                news: options.count,
+                left_alone: HashSet::new(),
+            }),
             merging: Mutex::new(None),
         }
     }
@@ -148,13 +163,17 @@ impl Compactor {
     pub fn compact(&self) -> Result<Option<Compacted>> {
         let mut merging = lock(&self.merging);
         self.writer.check_memory()?;
-        let Some((before, parts, level)) = self.next() else { return Ok(None) };
+        let Some(job) = self.next() else { return Ok(None) };
+        let (Some((first, _)), Some((last, _))) = (job.parts.first(), job.parts.last()) else {
+            return Ok(None);
+        };
         // If the last put got no answer, the same bytes are put again.
-        let whole = LogName { to: parts[parts.len() - 1].0.to, level, epoch: self.writer.epoch(), ..parts[0].0 };
+        let whole = LogName { to: last.to, level: job.level, epoch: self.writer.epoch(), ..*first };
         if merging.as_ref().is_none_or(|built| built.name != whole) {
-            let built = self.build(before, &parts, level);
-            if built.as_ref().is_err_and(|error| error.is_damage() || matches!(error, Error::Diverged { .. })) {
-                lock(&self.line).left_alone.extend(parts.iter().map(|(name, _)| *name));
+            let built = self.build(&job);
+            if built.as_ref().is_err_and(|error| error.is_damage() || matches!(error, Error::Diverged { .. }))
+            {
+                lock(&self.line).left_alone.extend(job.parts.iter().map(|(name, _)| *name));
             }
             *merging = Some(built?);
         }
@@ -168,42 +187,41 @@ impl Compactor {
         line.objects.retain(|(one, _)| !name.covers(one));
         line.insert(name, bytes_after);
         drop(line);
-        let bytes_before = parts.iter().map(|(_, bytes)| bytes).sum();
-        Ok(Some(Compacted { name, objects: parts.len(), bytes_before, bytes_after }))
+        let bytes_before = job.parts.iter().map(|(_, bytes)| bytes).sum();
+        Ok(Some(Compacted { name, objects: job.parts.len(), bytes_before, bytes_after }))
     }
 
-    /// The objects to merge, the one before them, and the new level.
-    fn next(&self) -> Option<(Option<LogName>, Vec<(LogName, u64)>, u8)> {
+    fn next(&self) -> Option<Job> {
         let mut line = lock(&self.line);
-        let Some(Job { range, level }) = job(&line, self.begin, &self.options) else {
+        let job = job(&line, self.begin, &self.options);
+        if job.is_none() {
             line.news = 0;
-            return None;
-        };
-        let before = range.start.checked_sub(1).map(|before| line.objects[before].0);
-        Some((before, line.objects[range].to_vec(), level))
+        }
+        job
     }
 
-    /// Builds the merged object of these adjacent objects.
-    fn build(&self, before: Option<LogName>, parts: &[(LogName, u64)], level: u8) -> Result<Built> {
+    /// Builds the merged object.
+    fn build(&self, Job { before, parts, level }: &Job) -> Result<Built> {
         let archive = self.writer.archive();
         let fetched: Vec<Bytes> = parallel::map::<_, _, Result<_>>(archive.spawn(), parts, |(name, _)| {
             Ok(archive.objects().get(&archive.folder().path(&SourceObject::Log(*name)))?)
         })?;
-        let carry = match &before {
+        let parts = parts.iter().zip(&fetched).map(|((name, _), whole)| Part::of(archive, name, whole));
+        let parts = parts.collect::<Result<Vec<Part<'_>>>>()?;
+        let carry = match before {
             Some(before) => Carry::after(&archive.footer(before)?),
             None => Carry::nothing(),
         };
-        let mut packer: Option<Packer> = None;
-        let mut carry = Some(carry);
-        for ((name, _), whole) in parts.iter().zip(&fetched) {
-            let part = Part::of(self, name, whole)?;
-            let into = match &mut packer {
-                Some(packer) => packer,
-                None => packer.insert(part.begin(self, carry.take().unwrap_or_else(Carry::nothing), level)),
-            };
-            part.add_to(into)?;
-        }
-        let packer = packer.ok_or_else(|| Error::EncodingMismatch { object: parts[0].0 })?;
+        let footer = &parts[0].object.footer; // a job has parts
+        let identity = LogIdentity {
+            timeline: self.timeline,
+            epoch: self.writer.epoch(),
+            segment_size: footer.segment_size,
+            log_id: footer.log_id,
+        };
+        let frame_bytes = self.options.frame_bytes as usize;
+        let mut packer = Packer::new(identity, footer.from, false, carry, frame_bytes).level(*level);
+        parts.iter().try_for_each(|part| part.add_to(archive, &mut packer))?;
         packer.build(archive, self.options.codec)
     }
 }
@@ -216,31 +234,20 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn of(compactor: &Compactor, name: &LogName, whole: &'a [u8]) -> Result<Self> {
-        let archive = compactor.writer.archive();
+    fn of(archive: &Archive, name: &LogName, whole: &'a [u8]) -> Result<Self> {
         let (path, kind) = archive.path_and_kind(&SourceObject::Log(*name));
         let index = archive.objects().index_of(&path, kind, whole)?;
-        let object = log_object(name, index.clone())?;
-        Ok(Part { object, index, whole })
+        Ok(Part { object: log_object(name, index.clone())?, index, whole })
     }
 
-    /// The packer of the merged object, whose first part this is.
-    fn begin(&self, compactor: &Compactor, carry: Carry, level: u8) -> Packer {
-        let (timeline, epoch) = (compactor.timeline, compactor.writer.epoch());
-        let (segment_size, log_id) = (self.object.footer.segment_size, self.object.footer.log_id);
-        let identity = LogIdentity { timeline, epoch, segment_size, log_id };
-        let frame_bytes = compactor.options.frame_bytes as usize;
-        Packer::new(identity, self.object.name.from, false, carry, frame_bytes).level(level)
-    }
-
-    fn add_to(&self, packer: &mut Packer) -> Result<()> {
+    fn add_to(&self, archive: &Archive, packer: &mut Packer) -> Result<()> {
         let (object, name) = (&self.object, self.object.name);
         if !packer.goes_on_with(&object.footer) {
             return Err(Error::Diverged { lsn: name.from });
         }
         for (number, start) in object.footer.frames.iter().enumerate() {
             let frame = self.index.decode_frame(self.whole, number);
-            let frame = frame.map_err(|source| Error::Build { object: name.to_string(), source })?;
+            let frame = frame.map_err(|source| archive.in_object(&name, source))?;
             let segment = object.footer.segment_size.segment_of(start.lsn);
             object.each_batch(number, &frame, |batch| {
                 let added = packer.add(batch, segment, start.incarnation);
@@ -251,8 +258,9 @@ impl<'a> Part<'a> {
     }
 }
 
-/// The next objects of a line to merge: of the lowest level with enough adjacent small objects, the
-/// first ones.
+/// The next objects of a line to merge: of the lowest level with enough small objects that only
+/// objects of lower levels separate, the first ones with what is between them. Before a large object
+/// or a gap, two are enough: no others will join them.
 fn job(line: &Line, begin: Lsn, options: &CompactOptions) -> Option<Job> {
     let Line { objects: line, left_alone, .. } = line;
     let span = |run: &[(LogName, u64)]| match (run.first(), run.last()) {
@@ -264,21 +272,29 @@ fn job(line: &Line, begin: Lsn, options: &CompactOptions) -> Option<Job> {
         span(run) <= options.span_bytes && stored <= STORED_BYTES_MAX
     };
     (0..LogName::LEVEL_MAX).find_map(|level| {
-        let mut first = 0;
+        let (mut first, mut of_level) = (0, 0);
         for (at, one) in line.iter().enumerate() {
             // The state before the first object is known from the one before it.
             let before = at.checked_sub(1).map_or(begin, |before| line[before].0.to);
             let is_small = span(&[*one]) < options.span_bytes / SMALL_PART;
-            let may_merge = is_small && one.0.level <= level && !left_alone.contains(&one.0);
-            if one.0.from != before || !may_merge {
-                first = at + 1;
-            } else if !fits(&line[first..=at]) {
+            let may_merge = is_small && !left_alone.contains(&one.0);
+            let (is_end, is_higher) = (one.0.from != before || !may_merge, one.0.level > level);
+            if is_end && at - first >= 2 {
+                return Some(Job::new(line, first..at, level));
+            }
+            if is_end || is_higher {
+                (first, of_level) = (at + 1, 0);
+                continue;
+            }
+            if !fits(&line[first..=at]) {
                 if at - first >= 2 {
-                    return Some(Job { range: first..at, level: level + 1 });
+                    return Some(Job::new(line, first..at, level));
                 }
-                first = at;
-            } else if at + 1 - first >= options.count.max(2) {
-                return Some(Job { range: first..at + 1, level: level + 1 });
+                (first, of_level) = (at, 0);
+            }
+            of_level += usize::from(one.0.level == level);
+            if of_level >= options.count.max(2) {
+                return Some(Job::new(line, first..at + 1, level));
             }
         }
         None

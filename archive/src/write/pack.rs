@@ -49,11 +49,6 @@ impl Packer {
         Packer { level, ..self }
     }
 
-    /// Bytes of log so far.
-    pub(crate) fn raw_bytes(&self) -> usize {
-        self.raw_bytes
-    }
-
     /// End of the last batch.
     pub(crate) fn end(&self) -> Lsn {
         self.end
@@ -62,7 +57,8 @@ impl Packer {
     /// True if the object with this footer goes on with the same log, without a gap.
     pub(crate) fn goes_on_with(&self, footer: &Footer) -> bool {
         let LogIdentity { timeline, segment_size, log_id, .. } = self.identity;
-        let is_same = (timeline, segment_size, log_id) == (footer.timeline, footer.segment_size, footer.log_id);
+        let is_same =
+            (timeline, segment_size, log_id) == (footer.timeline, footer.segment_size, footer.log_id);
         is_same && footer.from == self.end && !footer.gap
     }
 

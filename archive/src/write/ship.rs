@@ -323,7 +323,9 @@ impl Shipper {
         let carry = || rest.carry.clone();
         let (from, gap, carry) = match (batch.follows, rest.at) {
             (Some(follows), _) if follows.gap && !self.lost => (lsn, true, carry()),
-            (Some(follows), None) if !follows.gap && follows.end == self.begin => (follows.end, false, carry()),
+            (Some(follows), None) if !follows.gap && follows.end == self.begin => {
+                (follows.end, false, carry())
+            }
             (Some(follows), Some(at)) if !follows.gap && follows.end == at => (at, false, carry()),
             (None, Some(at)) if lsn == at => (at, false, carry()),
             _ if self.lost => (lsn, true, carry().after_loss()),
@@ -385,7 +387,7 @@ fn holes(
     let (mut holes, mut before): (VecDeque<Rest>, Option<LogName>) = (VecDeque::new(), None);
     for (name, _) in catalog.logs(timeline) {
         let from = before.map_or(begin, |before| before.to);
-        if from < name.from && log.first() <= from && !catalog.is_pruned_within(timeline, from, name.from) {
+        if from < name.from && !catalog.is_pruned_within(timeline, from, name.from) && has(log, from)? {
             let footer = archive.footer(name)?;
             if !footer.gap && footer.log_id == log_id {
                 let carry = match &before {
@@ -398,6 +400,18 @@ fn holes(
         before = Some(*name);
     }
     Ok(holes)
+}
+
+/// True if the log still has its first batch at or after this position, and states no gap there.
+fn has(log: &Wal, from: Lsn) -> Result<bool> {
+    let first = match log.reader(from).and_then(|mut reader| reader.next_batch()) {
+        Err(pitr_wal::Error::Removed { .. } | pitr_wal::Error::Beyond { .. }) => return Ok(false),
+        other => other?,
+    };
+    Ok(first.is_some_and(|batch| match batch.follows {
+        Some(follows) => !follows.gap && follows.end == from,
+        None => batch.header.lsn == from,
+    }))
 }
 
 /// The segment size of the batch's log. Only one power of two puts the batch into its segment.

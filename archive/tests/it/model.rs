@@ -1,5 +1,6 @@
 //! Every commit of random transactions, from every kind of base, against the model.
 
+use crate::compaction::delete_replaced;
 use crate::world::{Files, State, World, options};
 use pitr_archive::{Error, Image, LogName, Merged, Piece, Search, ShipOptions};
 use pitr_format::{FileId, Lsn, TxId};
@@ -97,7 +98,7 @@ fn every_commit(seed: u64, steps: usize, options: ShipOptions, deleted: bool) {
     let mut world = World::new(dir.path(), seed, 2, options);
     world.live(steps);
     if deleted {
-        world.delete_replaced();
+        delete_replaced(&world.archive);
     }
     let pieces = pieces(&world);
     for (no, to) in world.states.iter().enumerate() {

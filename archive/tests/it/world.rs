@@ -1,7 +1,6 @@
 //! A source with known states: random transactions on a real log, and a model of the files.
 
-use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, SourceObject, Timeline, Writer};
-use pitr_codec::Codec;
+use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, Timeline, Writer};
 use pitr_format::record::Record;
 use pitr_format::{FileId, Lsn, PartitionId, SegmentSize, SourceName, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
@@ -155,13 +154,6 @@ impl World {
         self.wal.sync().unwrap();
         self.shipper.ship(&self.wal).unwrap();
         while self.shipper.compactor().compact().unwrap().is_some() {}
-    }
-
-    /// Deletes the objects that were merged into others.
-    pub(crate) fn delete_replaced(&self) {
-        for (name, _) in self.archive.catalog().unwrap().replaced() {
-            self.archive.objects().delete(&self.archive.folder().path(&SourceObject::Log(*name))).unwrap();
-        }
     }
 
     fn step(&mut self) {

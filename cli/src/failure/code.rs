@@ -33,6 +33,8 @@ pub(crate) enum Code {
     NotARepository,
     /// There is already a repository at this path.
     RepositoryExists,
+    /// The bucket or the settings of a remote store are missing or wrong.
+    StoreSetup,
     /// The repository does not answer.
     RepositoryUnreachable,
     /// The repository's disk is full.
@@ -56,7 +58,7 @@ pub(crate) enum Code {
 impl Code {
     /// All codes, in the order of the documentation.
     #[cfg(test)]
-    pub(crate) const ALL: [Code; 22] = [
+    pub(crate) const ALL: [Code; 23] = [
         Code::Failed,
         Code::NoRoom,
         Code::PermissionDenied,
@@ -72,6 +74,7 @@ impl Code {
         Code::OutputFolderMissing,
         Code::NotARepository,
         Code::RepositoryExists,
+        Code::StoreSetup,
         Code::PointExists,
         Code::WrongKey,
         Code::NoSource,
@@ -97,6 +100,7 @@ impl Code {
             Code::NoRoom => "no-room",
             Code::NotARepository => "not-a-repository",
             Code::RepositoryExists => "repository-exists",
+            Code::StoreSetup => "store-setup",
             Code::RepositoryUnreachable => "repository-unreachable",
             Code::RepositoryFull => "repository-full",
             Code::PermissionDenied => "permission-denied",
@@ -128,6 +132,7 @@ impl Code {
             | Code::OutputFolderMissing
             | Code::NotARepository
             | Code::RepositoryExists
+            | Code::StoreSetup
             | Code::WrongKey => Exit::Usage,
             Code::NoSource | Code::UnreachableTarget => Exit::Unreachable,
             Code::Corrupt => Exit::Corrupt,

@@ -95,10 +95,10 @@ fn own(explanation: Explanation<'_>) -> (Code, Option<&'static str>) {
 fn objects(kind: O) -> (Code, Option<&'static str>) {
     match kind {
         O::NotARepository => {
-            (Code::NotARepository, Some("create one with `pitr init`, or give the right path with --repo"))
+            (Code::NotARepository, Some("create one with `pitr init`, or give the right place with --repo"))
         }
         O::AlreadyARepository => {
-            (Code::RepositoryExists, Some("use the existing repository, or choose another path"))
+            (Code::RepositoryExists, Some("use the existing repository, or give another place with --repo"))
         }
         O::Corrupt => {
             (Code::Corrupt, Some("everything that does not need this object can still be restored"))
@@ -121,7 +121,7 @@ fn objects(kind: O) -> (Code, Option<&'static str>) {
                 "give the right one with --passphrase-file, --key-file or PITR_PASSPHRASE; give none if the repository is not encrypted",
             ),
         ),
-        O::Setup => (Code::Usage, None),
+        O::Setup => (Code::StoreSetup, None),
         O::Lapsed => (Code::LeaseLapsed, Some("run it again")),
         O::Foreign => (
             Code::Locked,

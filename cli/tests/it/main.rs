@@ -18,6 +18,7 @@ mod requests;
 mod restoring;
 mod second;
 mod shapes;
+mod story;
 mod strays;
 mod tenants;
 mod verified;

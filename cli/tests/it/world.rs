@@ -1,5 +1,6 @@
 //! A folder with a repository, an application and the program.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -16,6 +17,10 @@ pub(crate) struct Answer {
 
 pub(crate) struct World {
     dir: tempfile::TempDir,
+    /// Path or URL of the repository.
+    pub(crate) repository: OsString,
+    /// Environment of the program.
+    environment: Vec<(String, String)>,
     copies: usize,
     /// Shell commands that run before the program, such as umask.
     pub(crate) setup: &'static str,
@@ -24,7 +29,15 @@ pub(crate) struct World {
 impl World {
     /// A folder without a repository.
     pub(crate) fn empty() -> World {
-        World { dir: tempfile::tempdir().unwrap(), copies: 0, setup: "umask 022" }
+        World::at(None, Vec::new())
+    }
+
+    /// Like [`empty`](Self::empty). The repository will be at this URL, or in the folder, and the
+    /// program gets this environment.
+    pub(crate) fn at(repository: Option<&str>, environment: Vec<(String, String)>) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = repository.map_or_else(|| dir.path().join("repo").into(), OsString::from);
+        World { dir, repository, environment, copies: 0, setup: "umask 022" }
     }
 
     /// A folder with a repository.
@@ -60,10 +73,11 @@ impl World {
         command
             .args(["-c", r#"eval "$0"; exec "$@""#, self.setup, env!("CARGO_BIN_EXE_pitr")])
             .arg("--repo")
-            .arg(self.path("repo"))
+            .arg(&self.repository)
             .arg("--json")
             .env_remove("PITR_REPO")
-            .env_remove("PITR_PASSPHRASE");
+            .env_remove("PITR_PASSPHRASE")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -203,11 +217,11 @@ impl Watcher {
         (serde_json::from_str(&out).unwrap(), said)
     }
 
-    /// Waits until the watcher ends by itself. Returns its messages since the last wait.
-    pub(crate) fn until_end(mut self) -> String {
+    /// Waits until the watcher ends by itself, because another writer took over.
+    pub(crate) fn until_taken_over(mut self) {
         let said = std::io::read_to_string(&mut self.remarks).unwrap();
-        assert!(!self.child.wait().unwrap().success(), "{said}");
-        said
+        assert_eq!(self.child.wait().unwrap().code(), Some(5), "{said}");
+        assert!(said.contains("another writer took over"), "{said}");
     }
 
     /// Kills the watcher with SIGKILL.

@@ -14,6 +14,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 /// An entry of the repository's folder that is not an object.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,7 +29,7 @@ pub struct Stray {
 }
 
 /// The kind of a [`Stray`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StrayKind {
     /// Neither file nor folder.
@@ -42,7 +43,7 @@ pub enum StrayKind {
     /// A name that no object can have.
     Name,
     /// The entry can't be read.
-    Unreadable(io::Error),
+    Unreadable(Arc<io::Error>),
 }
 
 impl fmt::Display for StrayKind {
@@ -70,7 +71,7 @@ pub(super) fn walk(fs: &dyn FileSystem, root: &Path, prefix: &str) -> Vec<Result
         // A file has nothing below it.
         Ok(_) => {}
         Err(error) if is_absent(&error) => {}
-        Err(error) => walk.stray(prefix, StrayKind::Unreadable(error)),
+        Err(error) => walk.stray(prefix, StrayKind::Unreadable(error.into())),
     }
     walk.found
 }
@@ -90,7 +91,7 @@ impl Walk<'_> {
         let names = match self.fs.list(folder) {
             Ok(names) => names,
             Err(error) if is_absent(&error) => return, // deleted since
-            Err(error) => return self.stray(path, StrayKind::Unreadable(error)),
+            Err(error) => return self.stray(path, StrayKind::Unreadable(error.into())),
         };
         self.above.push(found.id);
         names.iter().for_each(|name| self.entry(&folder.join(name), name, path));
@@ -109,7 +110,7 @@ impl Walk<'_> {
             Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
                 return self.stray(&path, StrayKind::Loop);
             }
-            Err(error) => return self.stray(&path, StrayKind::Unreadable(error)),
+            Err(error) => return self.stray(&path, StrayKind::Unreadable(error.into())),
         };
         if let Some(other) = found.other.filter(|other| *other != NotAFile::Folder) {
             return self.stray(&path, StrayKind::NotAFile(other));

@@ -177,3 +177,53 @@ fn a_new_repository_costs_four_more_requests_than_its_object() {
     let left: Vec<_> = objects.list("").unwrap().into_iter().map(|entry| entry.path).collect();
     assert_eq!(left, [layout::REPOSITORY]);
 }
+
+/// A store that deletes the probe before each of these puts of it, as a collector could.
+fn collected_before(numbers: &'static [u32]) -> Objects {
+    let shared = Arc::new(InMemory::new());
+    let collector = Objects::with_store(shared.clone()).unwrap();
+    let puts = AtomicU32::new(0);
+    let store = TestStore::around(shared).answering(move |request| {
+        if let Request::Put(path) = request
+            && path.starts_with(layout::PROBES)
+            && numbers.contains(&(puts.fetch_add(1, Ordering::Relaxed) + 1))
+        {
+            collector.delete(path).unwrap();
+        }
+        Answer::Serve
+    });
+    Objects::with_store(Arc::new(store)).unwrap()
+}
+
+#[test]
+fn a_probe_that_a_collector_deletes_too_early_is_put_again() {
+    let none: &'static [u32] = &[];
+    for numbers in [none, &[2], &[2, 3]] {
+        let objects = collected_before(numbers);
+        objects.init_repository(Timestamp::MIN).unwrap_or_else(|error| panic!("{numbers:?}: {error}"));
+        assert_eq!(objects.list(layout::PROBES).unwrap(), [], "{numbers:?}");
+    }
+    // Then it is as if the store had replaced the object each time.
+    let error = collected_before(&[2, 3, 4]).init_repository(Timestamp::MIN).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+}
+
+#[test]
+fn probes_of_dead_processes_are_deleted() {
+    let shared = Arc::new(InMemory::new());
+    // The process dies after its first put.
+    let requests = AtomicU32::new(0);
+    let store = TestStore::around(shared.clone()).answering(move |_| {
+        if requests.fetch_add(1, Ordering::Relaxed) == 0 { Answer::Serve } else { Answer::Die }
+    });
+    let dead = Objects::with_store(Arc::new(store)).unwrap();
+    dead.init_repository(Timestamp::MIN).unwrap_err();
+    let objects = Objects::with_store(shared).unwrap();
+    objects.init_repository(Timestamp::MIN).unwrap();
+    let foreign = format!("{}/note", layout::PROBES);
+    objects.put_new(&foreign, vec![1]).unwrap();
+    let paths = || objects.list(layout::PROBES).unwrap().into_iter().map(|entry| entry.path);
+    assert_eq!(paths().count(), 2);
+    objects.forget_leftovers().unwrap();
+    assert_eq!(paths().collect::<Vec<_>>(), [foreign], "an object that is no probe stays");
+}

@@ -160,7 +160,8 @@ impl Shared {
         if !has_thread {
             return self.ship_past(lsn);
         }
-        let is_open = |health: &Health| !health.is_fenced && health.archived.is_none_or(|archived| archived < lsn);
+        let is_open =
+            |health: &Health| !health.is_fenced && health.archived.is_none_or(|archived| archived < lsn);
         if is_open(&lock(&self.health)) {
             lock(&self.control).is_awaited = true;
             self.controlled.notify_all();

@@ -3,7 +3,8 @@
 use crate::listings::with_each_lack;
 use crate::world::{Held, World, at, keep, meta, name};
 use pitr_archive::{
-    Archive, Base, Cause, Coverage, ForkReason, ShipOptions, Shipper, SourceObject, Timeline, Writer, coverage,
+    Archive, Base, Cause, Coverage, ForkReason, ShipOptions, Shipper, SourceObject, Timeline, Writer,
+    coverage,
 };
 use pitr_dedup::ChunkStore;
 use pitr_format::record::Record;

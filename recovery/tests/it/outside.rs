@@ -46,7 +46,8 @@ fn archive() -> Archive {
 
 fn shipper(writer: &Writer, wal: &Wal, log_id: [u8; 16], object_bytes: u32) -> Shipper {
     let catalog = writer.archive().catalog().unwrap();
-    let options = ShipOptions { codec: Codec::None, object_bytes, max_concurrent_uploads: 1, ..ShipOptions::default() };
+    let options =
+        ShipOptions { codec: Codec::None, object_bytes, max_concurrent_uploads: 1, ..ShipOptions::default() };
     Shipper::new(writer.clone(), &catalog, wal, TimelineId::FIRST, log_id, options).unwrap()
 }
 

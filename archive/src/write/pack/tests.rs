@@ -190,8 +190,13 @@ fn an_object_that_does_not_decode_into_the_log_is_not_put() {
     for batch in batches(&[image(1, 3000), image(2, 3000)], 1000, 2) {
         packer.push(&batch, Lsn::MAX).unwrap();
     }
-    let name =
-        LogName { timeline: TimelineId::FIRST, epoch: Epoch::FIRST, from: packer.from, to: packer.end, level: 0 };
+    let name = LogName {
+        timeline: TimelineId::FIRST,
+        epoch: Epoch::FIRST,
+        from: packer.from,
+        to: packer.end,
+        level: 0,
+    };
     let raw = packer.frames.clone();
     let archive = archive();
     let built = packer.build(&archive, Codec::default()).unwrap();

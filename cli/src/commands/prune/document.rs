@@ -122,7 +122,8 @@ impl Document for Prune {
             if source.merged_objects_removed > 0 {
                 let (objects, bytes) =
                     (source.merged_objects_removed, human::bytes(source.merged_bytes_removed));
-                let _ = writeln!(out, "  log merged into other objects: {objects} objects of {bytes}, {goes}");
+                let _ =
+                    writeln!(out, "  log merged into other objects: {objects} objects of {bytes}, {goes}");
             }
         }
         let Packs {

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use pitr_archive::Compactor;
 use pitr_engine::{CaptureOptions, EngineContext, Event, Events, Found, LiveSource, Search, Summary};
 use pitr_format::record::GapReason;
 use pitr_vfs::{Clock, lower_priority};
@@ -247,12 +246,12 @@ impl Workers {
                 continue;
             }
             // A member can end while its objects are merged.
-            let active = self.active().iter().map(|shared| Arc::clone(&shared.log.compactor)).collect();
-            let compactors: Vec<Arc<Compactor>> = active;
-            for compactor in compactors.iter().filter(|compactor| compactor.is_due()) {
-                // Shipping reports a repository that fails. Without merges nothing is lost.
+            let of = |shared: &Arc<Shared>| (Arc::clone(&shared.log.compactor), Arc::clone(&shared.events));
+            let active: Vec<_> = self.active().iter().map(of).collect();
+            for (compactor, events) in active.iter().filter(|(compactor, _)| compactor.is_due()) {
+                // Without merges nothing is lost. Shipping reports other writers.
                 if let Err(e) = compactor.compact() {
-                    tracing::warn!("small log objects were not merged: {e}");
+                    events(Event::Warning(format!("small log objects were not merged: {e}")));
                     next = self.clock().monotonic() + COMPACT_AGAIN;
                 }
             }

@@ -106,8 +106,8 @@ impl Objects {
         }
     }
 
-    /// Fails with [`Error::Foreign`] unless the existing object has these bytes. One that differs is
-    /// read again: an answer that was damaged on its way is not another writer's object.
+    /// Fails with [`Error::Foreign`] unless the existing object has these bytes. One that differs
+    /// is read again: an answer that was damaged on its way is not another writer's object.
     fn check_ours(&self, path: &str, ours: &Bytes) -> Result<()> {
         for _ in 0..READS_OF_ANOTHER {
             if self.has_bytes(path, ours)? {

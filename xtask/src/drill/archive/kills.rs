@@ -15,8 +15,8 @@ use pitr_testkit::proxy::Faults;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Maximum size of an object. Those that are shipped while the log is written slowly are smaller, and
-/// are merged.
+/// Maximum size of an object. Those that are shipped while the log is written slowly are smaller,
+/// and are merged.
 const OBJECT_BYTES: u32 = 16 << 10;
 const DATA_BYTES: u64 = 1500;
 /// Number of objects that are merged into one: few, so that merges are killed too.

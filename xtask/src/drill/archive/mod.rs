@@ -1,16 +1,19 @@
 //! The archive on real object stores, with a network that fails and processes that die.
 //!
-//! | part | what it does | what must hold |
-//! | --- | --- | --- |
-//! | `--segments` | ships a log of many small objects while most requests fail | the archive has every byte once; memory is bounded |
-//! | `--kills` | kills a process that writes, ships and merges | what was acknowledged is archived; what counts is in the local log |
-//! | `--away` | takes the store away while transactions commit | commits go on or fail clearly; then it drains, and moments are exact |
-//! | `--cap` | takes the store away until the log drops its slot | the gap is reported; moments outside of it are exact |
-//! | `--requests` | counts requests, and compares a restore with plain reads | limits for a day, an opening and a restore |
+//! - `--segments` ships a log of many small objects while most requests fail. The archive then has
+//!   every byte once, and memory is bounded.
+//! - `--kills` kills a process that writes, ships and merges. What was acknowledged is archived,
+//!   and what counts is in the local log.
+//! - `--away` takes the store away while transactions commit. Commits go on, or fail clearly; then
+//!   the archive drains, and moments are exact.
+//! - `--cap` takes the store away until the log drops its slot. The gap is reported, and moments
+//!   outside it are exact.
+//! - `--requests` counts the requests of a day, an opening and a restore, and compares the restore
+//!   with plain reads.
 //!
-//! Without any of these options all parts run with small numbers. Each part has a line of its own in
-//! the ledger. The store is a server on this machine, behind the proxy of `pitr-testkit`; `local` is
-//! a folder, without a proxy. What is archived is always read without the proxy.
+//! Without any of these options all parts run with small numbers. Each part has a line of its own
+//! in the ledger. The store is a server on this machine, behind the proxy of `pitr-testkit`;
+//! `local` is a folder, without a proxy. What is archived is always read without the proxy.
 
 mod away;
 mod bank;

@@ -75,8 +75,8 @@ pub(super) fn run(common: &Common, base: Size, verdict: &mut Verdict) -> Result<
     for day in &DAYS {
         count_day(common, day, verdict)?;
     }
-    opening_of_a_database(common, verdict)?;
-    throughput::run(common, base, verdict)
+    throughput::run(common, base, verdict)?;
+    opening_of_a_database(common, verdict)
 }
 
 /// Archives a part of a day, and counts.
@@ -146,7 +146,7 @@ fn opening(place: &Place, bank: &Bank, verdict: &mut Verdict) -> Result<()> {
     let pitr = place.pitr(Way::ByProxy)?.view()?;
     let history = pitr.history(&bank.source, None)?;
     let opened = place.counts().since(&before);
-    let plan = history.plan_for(&Target::latest())?;
+    history.plan_for(&Target::latest())?;
     let planned = place.counts().since(&before).since(&opened);
     let objects = pitr.objects().listing("")?.entries.len();
     verdict.figure(format_args!(
@@ -155,7 +155,6 @@ fn opening(place: &Place, bank: &Bank, verdict: &mut Verdict) -> Result<()> {
         printed(&planned)
     ));
     check_opening(&opened, "an opening", verdict);
-    drop(plan);
     Ok(())
 }
 

@@ -107,8 +107,8 @@ fn plain_rate(place: &Place) -> Result<f64> {
     Ok(bytes.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// A store without anything of ours.
 impl Place {
+    /// The store as `object_store` opens it, without this project's settings.
     fn plain_store(&self) -> Result<Arc<dyn ObjectStore>> {
         use pitr::objects::object_store::{aws, azure};
         let options = self.options(Way::Direct);

@@ -283,14 +283,15 @@ fn an_older_snapshot_is_used_if_the_newest_lacks_its_log() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), 4, 1, options(800, 400));
     world.live(150);
-    let (early, late) = (world.states[2].clone(), world.states[world.states.len() - 2].clone());
+    let first = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
+    let early = world.states.iter().find(|state| first.to <= state.redo_from).unwrap().clone();
+    let late = world.states[world.states.len() - 2].clone();
+    assert!(early.lsn < late.lsn);
     for state in [&early, &late] {
         let redo_from = if state.lsn == late.lsn { Lsn::new(1) } else { state.redo_from };
         take(&world.archive, bytes(state), meta(&world.archive, redo_from, state.lsn, state.time, state.tx));
     }
     // Without the first object, neither the empty base nor the later snapshot can be used.
-    let first = world.archive.catalog().unwrap().logs(TimelineId::FIRST)[0].0;
-    assert!(first.to <= early.redo_from);
     let path = dir.path().join("repo").join(world.archive.folder().path(&SourceObject::Log(first)));
     std::fs::remove_file(path).unwrap();
     let history = history(&world.archive);

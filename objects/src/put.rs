@@ -14,8 +14,6 @@ const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Before an object of this size is sent again, a short request asks whether it has arrived, bytes.
 const LARGE: usize = 64 << 10;
-/// Reads of an object that differs from ours, before it counts as another writer's.
-const READS_OF_ANOTHER: u32 = 2;
 
 impl Objects {
     /// Creates an object that must not exist yet, durably.
@@ -106,25 +104,15 @@ impl Objects {
         }
     }
 
-    /// Fails with [`Error::Foreign`] unless the existing object has these bytes. One that differs
-    /// is read again: an answer that was damaged on its way is not another writer's object.
+    /// Fails with [`Error::Foreign`] unless the existing object has these bytes.
     fn check_ours(&self, path: &str, ours: &Bytes) -> Result<()> {
-        for _ in 0..READS_OF_ANOTHER {
-            if self.has_bytes(path, ours)? {
-                return Ok(());
-            }
-        }
-        Err(Error::Foreign { path: path.to_owned() })
-    }
-
-    /// True if the existing object has these bytes.
-    fn has_bytes(&self, path: &str, ours: &Bytes) -> Result<bool> {
+        let foreign = || Err(Error::Foreign { path: path.to_owned() });
         if ours.len() >= LARGE && self.size(path)? != ours.len() as u64 {
-            return Ok(false);
+            return foreign();
         }
         match self.get(path) {
-            Ok(found) => Ok(found == *ours),
-            Err(Error::TooLarge { .. }) => Ok(false),
+            Ok(found) if found == *ours => Ok(()),
+            Ok(_) | Err(Error::TooLarge { .. }) => foreign(),
             Err(error) => Err(error),
         }
     }

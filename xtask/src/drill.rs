@@ -1,5 +1,6 @@
 //! The drills. Each file describes its drill in its head and reports through [`Verdict`].
 
+mod archive;
 mod busy;
 mod exact;
 mod fleet;
@@ -50,6 +51,11 @@ pub(crate) enum Drill {
     /// A base and a log of the given sizes, restored to a transaction: exactness of every block,
     /// time, memory, and the bound of the machine
     Recovery(recovery::Recovery),
+    /// The archive on real object stores: faults, kills, a store that is away, requests
+    Archive(archive::Archive),
+    /// Other processes of `archive`
+    #[command(subcommand, hide = true)]
+    ArchivePart(archive::Part),
     /// Other processes of `recovery`
     #[command(subcommand, hide = true)]
     RecoveryPart(recovery::Part),
@@ -81,18 +87,21 @@ impl Drill {
             Drill::Misuse(drill) => drill.run(),
             Drill::Recovery(drill) => drill.run(),
             Drill::RecoveryPart(part) => part.run(),
+            Drill::Archive(drill) => drill.run(),
+            Drill::ArchivePart(part) => part.run(),
             Drill::All(seed) => {
                 let [reference, sqlite] = recovery::Recovery::both(seed.seed);
-                let drills: [&dyn Fn() -> Result<bool>; 11] = [
+                let drills: [&dyn Fn() -> Result<bool>; 12] = [
                     &|| misuse::Misuse { seed }.run(),
                     &|| exact::Exact { transactions: 400, sample: None, seed }.run(),
-                    &|| kill::Kill { rounds: 3, slow: None, seed }.run(),
+                    &|| kill::Kill { rounds: 3, slow: None, store: None, delay: 0, seed }.run(),
                     &|| shapes::Shapes { only: None, seed }.run(),
                     &|| busy::Busy { seconds: 60 }.run(),
                     &|| fleet::Fleet { databases: 300, seconds: 130 }.run(),
                     &|| increment::Increment { megabytes: 1000, share: 0.05, level: 3, seed }.run(),
                     &|| resume::Resume { megabytes: 4000, at: vec![0.4, 0.9] }.run(),
                     &|| history::History { files: 20_000, backups: 300 }.run(),
+                    &|| archive::Archive::small(seed).run(),
                     &|| reference.run(),
                     &|| sqlite.run(),
                 ];
@@ -136,6 +145,15 @@ impl Stage {
     pub(crate) fn new(name: &str, script: &str, args: &[&str]) -> Result<Stage> {
         let world = World::new(name)?;
         let program = Program::with_repository(&world.path("repository"))?;
+        Self::begin(world, program, script, args)
+    }
+
+    /// Like [`new`](Self::new), with a repository that exists.
+    pub(crate) fn with(name: &str, script: &str, args: &[&str], program: Program) -> Result<Stage> {
+        Self::begin(World::new(name)?, program, script, args)
+    }
+
+    fn begin(world: World, program: Program, script: &str, args: &[&str]) -> Result<Stage> {
         let folder = world.path("application");
         std::fs::create_dir(&folder)?;
         let folder = folder.to_string_lossy().into_owned();

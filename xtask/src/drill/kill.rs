@@ -3,14 +3,17 @@
 //! lists it, and a moment inside is refused or exact, never silently wrong. Everything else is
 //! restored.
 
+use super::archive::{Place, StoreKind};
 use super::exact::{compare, remove};
 use super::{Seed, Stage, check_order, judged, settle};
 use crate::Result;
 use crate::moments::{self, MARGIN_US, Moment, Rng, micros};
-use crate::program::UNREACHABLE;
+use crate::program::{Program, UNREACHABLE};
 use crate::verdict::Verdict;
 use crate::witness::Witness;
+use crate::world::World;
 use jiff::Timestamp;
+use pitr_testkit::proxy::Faults;
 use serde_json::Value;
 use std::thread;
 use std::time::Duration;
@@ -26,6 +29,12 @@ pub(crate) struct Kill {
     /// application runs between any two steps of its attach. Needs strace
     #[arg(long, value_name = "MICROSECONDS")]
     pub(crate) slow: Option<u32>,
+    /// Put the repository into this object store, on this machine
+    #[arg(long, value_enum)]
+    pub(crate) store: Option<StoreKind>,
+    /// Delay each request to the store
+    #[arg(long, value_name = "MILLISECONDS", requires = "store", default_value_t = 0)]
+    pub(crate) delay: u64,
     #[command(flatten)]
     pub(crate) seed: Seed,
 }
@@ -51,14 +60,28 @@ impl Unwatched {
 impl Kill {
     pub(crate) fn run(&self) -> Result<bool> {
         let slow = self.slow.map_or_else(String::new, |micros| format!(" --slow {micros}"));
+        let store =
+            self.store.map_or_else(String::new, |store| format!(" --store {store} --delay {}", self.delay));
         let command =
-            format!("cargo xtask drill kill --rounds {}{slow} --seed {}", self.rounds, self.seed.seed);
+            format!("cargo xtask drill kill --rounds {}{slow}{store} --seed {}", self.rounds, self.seed.seed);
         judged(&command, |verdict| self.body(verdict))
     }
 
     fn body(&self, verdict: &mut Verdict) -> Result<()> {
         let seed = self.seed.seed.to_string();
-        let mut stage = Stage::new("kill", "writer.py", &[&seed, "0", "--truncate"])?;
+        let args = [seed.as_str(), "0", "--truncate"];
+        let server = World::new("kill-store")?;
+        let latency = Duration::from_millis(self.delay);
+        let faults = Faults { latency, ..Faults::none(self.seed.seed) };
+        // Dropped after the stage, which uses it.
+        let place = self.store.map(|store| Place::start(store, &server, faults)).transpose()?;
+        let mut stage = match &place {
+            None => Stage::new("kill", "writer.py", &args)?,
+            Some(place) => {
+                let program = Program::in_store(&place.url(), place.environment())?;
+                Stage::with("kill", "writer.py", &args, program)?
+            }
+        };
         let mut witness = Witness::new(&stage.ready)?;
         let rng = &mut Rng(self.seed.seed);
 

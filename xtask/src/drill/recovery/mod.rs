@@ -32,6 +32,7 @@ use crate::size::{Size, Sizes, check_free};
 use crate::usage::{self, DiskPeak};
 use crate::verdict::Verdict;
 use crate::world::{self, World, drop_cache_below};
+use pitr::Pitr;
 use report::{Report, Run};
 use serde_json::Value;
 use std::num::NonZeroUsize;
@@ -375,6 +376,37 @@ impl Recovery {
         let found = Blocks::of_files(&self.engine.files(output)?)?;
         if let Some(difference) = state.blocks.difference(&found) {
             verdict.fail(format_args!("{}: {difference}", state.to));
+        }
+        Ok(())
+    }
+}
+
+/// A store that was filled and archived, to compare a restore of its latest state.
+pub(super) struct Archived {
+    latest: Blocks,
+}
+
+/// Fills a store of the reference engine, takes a snapshot, logs, archives all of it in this
+/// repository, and removes the store.
+pub(super) fn archive_into(
+    pitr: &Pitr,
+    world: &World,
+    sizes: Sizes,
+    seed: u64,
+    verdict: &Verdict,
+) -> Result<Archived> {
+    let site = Site { world, sizes, seed, small: true };
+    let filled = reference::fill(pitr, &site, verdict)?;
+    std::fs::remove_dir_all(site.source())?;
+    Ok(Archived { latest: filled.latest.ok_or("the latest state was not kept")?.blocks })
+}
+
+impl Archived {
+    /// Compares a restored store with the latest state.
+    pub(super) fn check(&self, output: &Path, verdict: &mut Verdict) -> Result<()> {
+        let found = Blocks::of_files(&reference::files(output)?)?;
+        if let Some(difference) = self.latest.difference(&found) {
+            verdict.fail(format_args!("the latest state: {difference}"));
         }
         Ok(())
     }

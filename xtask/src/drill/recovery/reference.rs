@@ -2,7 +2,7 @@
 
 use super::{Protected, Site, State};
 use crate::Result;
-use crate::blocks::Blocks;
+use crate::blocks::{Blocks, Content};
 use crate::rows::Rows;
 use crate::verdict::Verdict;
 use crate::world::bytes_below;
@@ -27,11 +27,27 @@ const FILL_ROWS: u64 = 4000;
 /// Log after which the archive gets its next part, bytes.
 const SHIP_BYTES: u64 = 64 << 20;
 
-/// Fills a store, takes a snapshot, writes the log, and archives all of it.
+/// A store whose snapshot and log are archived.
+pub(super) struct Filled {
+    base_bytes: u64,
+    content: Content,
+    target: State,
+    /// Only of a small run.
+    pub(super) latest: Option<State>,
+}
+
+/// Fills a store, takes a snapshot, writes the log, and archives all of it in a new repository.
 pub(super) fn protect(site: &Site<'_>, verdict: &Verdict) -> Result<Protected> {
+    let pitr = Pitr::init(&PitrConfig::at(site.repo()))?;
+    let Filled { base_bytes, content, target, latest } = fill(&pitr, site, verdict)?;
+    let stored_bytes = bytes_below(&site.repo())?;
+    Ok(Protected { repo: site.repo(), base_bytes, content, stored_bytes, target, latest })
+}
+
+/// Fills a store, takes a snapshot, writes the log, and archives all of it.
+pub(super) fn fill(pitr: &Pitr, site: &Site<'_>, verdict: &Verdict) -> Result<Filled> {
     let begun = Instant::now();
     let dir = site.source();
-    let pitr = Pitr::init(&PitrConfig::at(site.repo()))?;
     // Commits do not wait for the disk; the log is synced before it is archived.
     let wal = WalOptions { sync: SyncPolicy::Never, ..WalOptions::default() };
     let options = Options { dirty_pages_max: 16_384, wal, ..Options::default() };
@@ -53,7 +69,7 @@ pub(super) fn protect(site: &Site<'_>, verdict: &Verdict) -> Result<Protected> {
     shipper.accept_loss();
     let slot = store.wal().slot("archiver", store.wal().first())?;
     let mut archiver = Archiver { store: &store, shipper, slot };
-    snapshot(&pitr, &name, &mut workload, &mut archiver)?;
+    snapshot(pitr, &name, &mut workload, &mut archiver)?;
     verdict.step(format_args!("snapshot after {:.1} s", begun.elapsed().as_secs_f64()));
 
     let target = workload.log(&mut archiver, site.target_at())?;
@@ -72,8 +88,7 @@ pub(super) fn protect(site: &Site<'_>, verdict: &Verdict) -> Result<Protected> {
         begun.elapsed().as_secs_f64(),
         target.blocks.count()
     ));
-    let stored_bytes = bytes_below(&site.repo())?;
-    Ok(Protected { repo: site.repo(), base_bytes: before.bytes(), content, stored_bytes, target, latest })
+    Ok(Filled { base_bytes: before.bytes(), content, target, latest })
 }
 
 /// The files of the tables in a folder of a store.

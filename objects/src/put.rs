@@ -14,6 +14,8 @@ const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Before an object of this size is sent again, a short request asks whether it has arrived, bytes.
 const LARGE: usize = 64 << 10;
+/// Reads of an object that differs from ours, before it counts as another writer's.
+const READS_OF_ANOTHER: u32 = 2;
 
 impl Objects {
     /// Creates an object that must not exist yet, durably.
@@ -104,15 +106,25 @@ impl Objects {
         }
     }
 
-    /// Fails with [`Error::Foreign`] unless the existing object has these bytes.
+    /// Fails with [`Error::Foreign`] unless the existing object has these bytes. One that differs
+    /// is read again: an answer that was damaged on its way is not another writer's object.
     fn check_ours(&self, path: &str, ours: &Bytes) -> Result<()> {
-        let foreign = || Err(Error::Foreign { path: path.to_owned() });
+        for _ in 0..READS_OF_ANOTHER {
+            if self.has_bytes(path, ours)? {
+                return Ok(());
+            }
+        }
+        Err(Error::Foreign { path: path.to_owned() })
+    }
+
+    /// True if the existing object has these bytes.
+    fn has_bytes(&self, path: &str, ours: &Bytes) -> Result<bool> {
         if ours.len() >= LARGE && self.size(path)? != ours.len() as u64 {
-            return foreign();
+            return Ok(false);
         }
         match self.get(path) {
-            Ok(found) if found == *ours => Ok(()),
-            Ok(_) | Err(Error::TooLarge { .. }) => foreign(),
+            Ok(found) => Ok(found == *ours),
+            Err(Error::TooLarge { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -6,8 +6,8 @@ use futures_util::stream::{self, BoxStream};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -61,6 +61,9 @@ pub enum Answer {
     Conflict,
     /// The store carries a put out although the object exists.
     Overwrite,
+    /// The store serves a read, and one bit of the content is inverted on its way. If only the size
+    /// is asked for, the size is wrong.
+    Flip,
     /// The store's listing lacks the object of this number.
     ListWithout(usize),
     /// The store lists this number of objects, and then the connection breaks.
@@ -144,6 +147,24 @@ fn reply<T>(answer: Answer, result: Result<T>) -> Result<T> {
     if answer == Answer::LoseReply { Err(broken()) } else { result }
 }
 
+/// The answer of another size.
+fn longer(mut found: GetResult) -> GetResult {
+    found.meta.size += 1;
+    found
+}
+
+/// The answer with one bit inverted.
+async fn flipped(found: GetResult) -> Result<GetResult> {
+    let (meta, range, attributes, extensions) =
+        (found.meta.clone(), found.range.clone(), found.attributes.clone(), found.extensions.clone());
+    let mut bytes = found.bytes().await?.to_vec();
+    if let Some(first) = bytes.first_mut() {
+        *first ^= 1;
+    }
+    let payload = GetResultPayload::Stream(stream::iter([Ok(bytes.into())]).boxed());
+    Ok(GetResult { payload, meta, range, attributes, extensions })
+}
+
 fn broken() -> Error {
     Error::Generic { store: STORE, source: "connection reset".into() }
 }
@@ -185,7 +206,11 @@ impl ObjectStore for TestStore {
         if !head {
             self.bytes_read.fetch_add(found.range.end - found.range.start, Ordering::Relaxed);
         }
-        Ok(found)
+        match answer {
+            Answer::Flip if head => Ok(longer(found)),
+            Answer::Flip => flipped(found).await,
+            _ => Ok(found),
+        }
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

@@ -22,6 +22,7 @@ use super::pack::{Built, Packer};
 use crate::archive::{Archive, LogObject, log_object};
 use crate::error::{Error, Result};
 use crate::history::Catalog;
+use crate::stored::Footer;
 use pitr_codec::{Codec, ObjectIndex};
 use pitr_format::{Lsn, TimelineId};
 use pitr_objects::layout::{LogName, SourceObject};
@@ -32,6 +33,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The objects that are merged into one have at most this size together, bytes.
 const STORED_BYTES_MAX: u64 = 12 << 20;
+/// Number of parts that are fetched at the same time and held.
+const PARTS_AT_ONCE: usize = 16;
 /// An object is merged if it has less than one part in this many of the largest span.
 const SMALL_PART: u64 = 4;
 
@@ -51,7 +54,7 @@ pub struct CompactOptions {
 
 impl Default for CompactOptions {
     fn default() -> Self {
-        CompactOptions { codec: Codec::default(), count: 64, span_bytes: 16 << 20, frame_bytes: 1 << 20 }
+        CompactOptions { codec: Codec::default(), count: 64, span_bytes: 8 << 20, frame_bytes: 1 << 20 }
     }
 }
 
@@ -78,8 +81,16 @@ pub struct Compactor {
     /// Start of the timeline.
     begin: Lsn,
     line: Mutex<Line>,
+    merging: Mutex<Merging>,
+}
+
+/// What the last call left.
+#[derive(Debug, Default)]
+struct Merging {
     /// A built object whose put is not confirmed.
-    merging: Mutex<Option<Built>>,
+    built: Option<Built>,
+    /// A merge of which a part was damaged, in the store or on its way.
+    failed: Option<LogName>,
 }
 
 /// The objects that count, ascending.
@@ -137,7 +148,7 @@ impl Compactor {
                 news: options.count,
                 left_alone: HashSet::new(),
             }),
-            merging: Mutex::new(None),
+            merging: Mutex::default(),
         }
     }
 
@@ -170,15 +181,15 @@ impl Compactor {
         };
         // If the last put got no answer, the same bytes are put again.
         let whole = LogName { to: last.to, level: job.level, ..*first };
-        if merging.as_ref().is_none_or(|built| built.name != whole) {
+        if merging.built.as_ref().is_none_or(|built| built.name != whole) {
             let built = self.build(&job);
-            if built.as_ref().is_err_and(|error| error.is_damage() || matches!(error, Error::Diverged { .. }))
-            {
+            let is_faulty = |error: &Error| error.is_damage() || matches!(error, Error::Diverged { .. });
+            if built.as_ref().is_err_and(is_faulty) && merging.failed.replace(whole) == Some(whole) {
                 lock(&self.line).left_alone.extend(job.parts.iter().map(|(name, _)| *name));
             }
-            *merging = Some(built?);
+            merging.built = Some(built?);
         }
-        let Some(built) = merging.as_ref() else { return Ok(None) };
+        let Some(built) = merging.built.as_ref() else { return Ok(None) };
         let archive = self.writer.archive();
         let path = archive.folder().path(&SourceObject::Log(built.name));
         match archive.objects().put_new(&path, built.bytes.clone()) {
@@ -187,7 +198,7 @@ impl Compactor {
             Err(error) => return Err(error.into()),
         }
         let (name, bytes_after) = (built.name, built.bytes.len() as u64);
-        *merging = None;
+        merging.built = None;
         let mut line = lock(&self.line);
         line.objects.retain(|(one, _)| !name.covers(one));
         line.insert(name, bytes_after);
@@ -205,29 +216,38 @@ impl Compactor {
         job
     }
 
-    /// Builds the merged object.
+    /// Builds the merged object. Holds its log, and some of the stored parts.
     fn build(&self, Job { before, parts, level }: &Job) -> Result<Built> {
         let archive = self.writer.archive();
-        let fetched: Vec<Bytes> = parallel::map::<_, _, Result<_>>(archive.spawn(), parts, |(name, _)| {
+        let fetch = |(name, _): &(LogName, u64)| -> Result<Bytes> {
             Ok(archive.objects().get(&archive.folder().path(&SourceObject::Log(*name)))?)
-        })?;
-        let parts = parts.iter().zip(&fetched).map(|((name, _), whole)| Part::of(archive, name, whole));
-        let parts = parts.collect::<Result<Vec<Part<'_>>>>()?;
+        };
+        let mut packer: Option<Packer> = None;
+        for some in parts.chunks(PARTS_AT_ONCE) {
+            let fetched: Result<Vec<Bytes>> = parallel::map(archive.spawn(), some, fetch);
+            for ((name, _), whole) in some.iter().zip(&fetched?) {
+                let part = Part::of(archive, name, whole)?;
+                let into = match &mut packer {
+                    Some(packer) => packer,
+                    None => packer.insert(self.begin(&part, before.as_ref(), *level)?),
+                };
+                part.add_to(archive, into)?;
+            }
+        }
+        let packer = packer.ok_or(Error::Diverged { lsn: self.begin })?; // a job has parts
+        packer.build(archive, self.options.codec)
+    }
+
+    /// The packer of the merged object, whose first part this is.
+    fn begin(&self, part: &Part<'_>, before: Option<&LogName>, level: u8) -> Result<Packer> {
         let carry = match before {
-            Some(before) => Carry::after(&archive.footer(before)?),
+            Some(before) => Carry::after(&self.writer.archive().footer(before)?),
             None => Carry::nothing(),
         };
-        let footer = &parts[0].object.footer; // a job has parts
-        let identity = LogIdentity {
-            timeline: self.timeline,
-            epoch: footer.epoch,
-            segment_size: footer.segment_size,
-            log_id: footer.log_id,
-        };
+        let Footer { timeline, epoch, segment_size, log_id, from, .. } = part.object.footer;
+        let identity = LogIdentity { timeline, epoch, segment_size, log_id };
         let frame_bytes = self.options.frame_bytes as usize;
-        let mut packer = Packer::new(identity, footer.from, false, carry, frame_bytes).level(*level);
-        parts.iter().try_for_each(|part| part.add_to(archive, &mut packer))?;
-        packer.build(archive, self.options.codec)
+        Ok(Packer::new(identity, from, false, carry, frame_bytes).level(level))
     }
 }
 

@@ -40,6 +40,7 @@ pub struct ShipOptions {
     /// Approximate bytes of log in a frame.
     pub frame_bytes: u32,
     /// Maximum number of objects that are put at the same time; at least 1. Each is held in memory.
+    /// A repository in a folder gets one at a time.
     pub max_concurrent_uploads: usize,
     /// Number of adjacent small objects that a [`Compactor`] merges; at least 2.
     pub compact_count: usize,
@@ -170,12 +171,8 @@ impl Shipper {
         }
         ranges.push_back(Rest { at: archived, until: None, carry });
         let ShipOptions { codec, frame_bytes, object_bytes, compact_count, .. } = options;
-        let compact = CompactOptions {
-            codec,
-            frame_bytes,
-            count: compact_count,
-            span_bytes: 2 * u64::from(object_bytes),
-        };
+        let compact =
+            CompactOptions { codec, frame_bytes, count: compact_count, span_bytes: object_bytes.into() };
         let compactor = Arc::new(Compactor::new(writer.clone(), catalog, timeline, compact));
         Ok(Shipper {
             writer,
@@ -244,7 +241,10 @@ impl Shipper {
 
     /// Builds the next objects.
     fn build(&mut self, log: &Wal, until: Lsn) -> Result<()> {
-        while self.pending.len() < self.options.max_concurrent_uploads.max(1) {
+        // A folder takes one as fast as several.
+        let is_folder = self.writer.archive().objects().folder().is_some();
+        let most = if is_folder { 1 } else { self.options.max_concurrent_uploads.max(1) };
+        while self.pending.len() < most {
             match self.build_next(log, until) {
                 Ok(Some(built)) => self.pending.push(Pending { built, is_put: AtomicBool::new(false) }),
                 Ok(None) => break,

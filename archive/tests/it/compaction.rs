@@ -100,16 +100,16 @@ fn small_objects_become_one_and_merged_ones_are_merged_again() {
 fn an_object_is_merged_until_it_is_large() {
     let dir = tempfile::tempdir().unwrap();
     let line = Line::new(dir.path(), TestStore::memory());
-    // Each transaction takes about 700 positions; merged objects have at most 8000.
+    // Each transaction takes about 700 positions; merged objects have at most 4000.
     let mut shipper = line.shipper(4000, 100);
     ship_each(&line, &mut shipper, 1..120);
     while shipper.compactor().compact().unwrap().is_some() {}
     let merged: Vec<LogName> = line.line().into_iter().filter(|name| name.level > 0).collect();
     let spans: Vec<u64> = line.line().iter().map(|name| name.to.since(name.from)).collect();
-    assert!(merged.len() > 5 && merged.iter().all(|name| name.to.since(name.from) <= 8000), "{spans:?}");
+    assert!(merged.len() > 5 && merged.iter().all(|name| name.to.since(name.from) <= 4000), "{spans:?}");
     // Before a large object no two small ones are left.
-    let last = spans.iter().rposition(|span| *span > 2000).unwrap();
-    assert!(spans[..last].windows(2).all(|pair| pair[0].max(pair[1]) > 2000), "{spans:?}");
+    let last = spans.iter().rposition(|span| *span > 1000).unwrap();
+    assert!(spans[..last].windows(2).all(|pair| pair[0].max(pair[1]) > 1000), "{spans:?}");
     line.check_whole();
 }
 
@@ -170,7 +170,10 @@ fn a_damaged_object_is_left_alone() {
     bytes[100] ^= 1;
     line.archive.objects().delete(&path).unwrap();
     line.archive.objects().put_new(&path, bytes).unwrap();
-    assert!(shipper.compactor().compact().unwrap_err().is_damage());
+    // It is read once more: an answer may be damaged on its way.
+    for _ in 0..2 {
+        assert!(shipper.compactor().compact().unwrap_err().is_damage());
+    }
     let next = shipper.compactor().compact().unwrap().unwrap();
     assert_eq!(next.name.from, names[3].from);
     assert_eq!(shipper.compactor().compact().unwrap(), None);

@@ -1,6 +1,7 @@
 //! Listed states can be restored, and gaps are listed (FAILURES 55, 60).
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -64,27 +65,34 @@ fn verify_finds_lost_objects_and_damage_ends_a_restore_with_4() {
     let world = with_a_gap();
     assert_eq!(world.pitr(&["verify"]).code, 0);
     let folder = |name: &str| world.path("repo/sources/app").join(name);
-    let nth = |name: &str, last: bool| {
+    let in_folder = |name: &str| {
         let mut paths: Vec<_> = fs::read_dir(folder(name)).unwrap().map(|e| e.unwrap().path()).collect();
         paths.sort();
-        if last { paths.pop().unwrap() } else { paths.remove(0) }
+        paths
     };
-    let base = nth("snapshots/00000001/0000000000000002", false);
-    for (path, kind) in [
-        (folder("timelines/00000001"), "missing"),
-        (nth("log/00000001/0000000000000001", true), "missing"),
-        (nth("log/00000001/0000000000000002", true), "missing"),
-        (base.clone(), "unrestorable"),
+    // The object with the end of a writer's log, and the one that it was merged into.
+    let end_of_log = |name: &str| {
+        let end = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap()[17..33].to_owned();
+        let paths = in_folder(name);
+        let last = paths.iter().map(end).max().unwrap();
+        paths.into_iter().filter(|path| end(path) == last).collect::<Vec<_>>()
+    };
+    let base = in_folder("snapshots/00000001/0000000000000002").remove(0);
+    for (paths, kind) in [
+        (vec![folder("timelines/00000001")], "missing"),
+        (end_of_log("log/00000001/0000000000000001"), "missing"),
+        (end_of_log("log/00000001/0000000000000002"), "missing"),
+        (vec![base.clone()], "unrestorable"),
     ] {
-        let bytes = fs::read(&path).unwrap();
-        fs::remove_file(&path).unwrap();
+        let lost: Vec<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+        paths.iter().for_each(|path| fs::remove_file(path).unwrap());
         let verified = world.pitr(&["verify"]);
-        assert_eq!(verified.code, 4, "{path:?}: {}", verified.json);
+        assert_eq!(verified.code, 4, "{paths:?}: {}", verified.json);
         assert!(list(&verified.json["failures"]).iter().all(|f| f["kind"] == kind), "{}", verified.json);
-        if kind == "missing" && path.ends_with("timelines/00000001") {
+        if paths[0].ends_with("timelines/00000001") {
             assert_eq!(world.restore("latest", &[]).0.code, 4, "a lost timeline is no usage error");
         }
-        fs::write(&path, bytes).unwrap();
+        paths.iter().zip(lost).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
     }
     let mut bytes = fs::read(&base).unwrap();
     bytes[100] ^= 1;

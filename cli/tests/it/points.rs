@@ -33,7 +33,7 @@ fn last_tx(world: &World, no: usize) -> u64 {
 
 fn newest(world: &World) -> u64 {
     let log = world.done(&["log"]);
-    log["transactions"].as_array().unwrap().last().unwrap()["tx"].as_u64().unwrap()
+    log["transactions"].as_array().unwrap().last().map_or(0, |last| last["tx"].as_u64().unwrap())
 }
 
 fn strings(value: &serde_json::Value) -> Vec<String> {

@@ -6,7 +6,8 @@ mod tree;
 
 use pitr::archive::Search;
 use pitr::format::{SourceName, TimelineId, Timestamp};
-use pitr::objects::Readers;
+use pitr::objects::layout::ObjectName;
+use pitr::objects::{Entry, Readers};
 use pitr::recovery::{History, Restorable};
 use pitr::snapshot;
 use pitr::{BackupMetadata, Backups, Pitr};
@@ -27,7 +28,10 @@ pub(crate) fn run(global: &Global) -> Result<(), CliError> {
     };
     let sources = names.iter().map(|name| source(&pitr, name)).collect::<Result<_, _>>()?;
     let listed = pitr.objects().listing("").map_err(|e| explain(e.into()))?;
-    let stored_bytes = listed.entries.iter().map(|entry| entry.size).sum();
+    // Without leases: this command has one itself.
+    let is_stored =
+        |entry: &&Entry| !matches!(ObjectName::parse(&entry.path), Some(ObjectName::Lease { .. }));
+    let stored_bytes = listed.entries.iter().filter(is_stored).map(|entry| entry.size).sum();
     let readable_by = readable_by(&pitr)?;
     global.output().answer(&document::Info { sources, stored_bytes, readable_by })
 }

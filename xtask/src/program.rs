@@ -25,6 +25,8 @@ pub(crate) struct Program {
     repo: PathBuf,
     /// Key file of the repository, if it is encrypted.
     key: Option<PathBuf>,
+    /// Further environment: address and credentials of a store.
+    environment: Vec<(String, String)>,
 }
 
 /// The result of a finished command.
@@ -54,17 +56,28 @@ impl std::fmt::Display for CallResult {
 impl Program {
     /// Builds the program and creates a repository at `repo`.
     pub(crate) fn with_repository(repo: &Path) -> Result<Program> {
-        Self::init(repo, None)
+        Self::init(repo, None, Vec::new())
+    }
+
+    /// Like [`with_repository`](Self::with_repository), in the store of this URL, with the
+    /// environment that it needs.
+    pub(crate) fn in_store(url: &str, environment: Vec<(String, String)>) -> Result<Program> {
+        Self::init(Path::new(url), None, environment)
+    }
+
+    /// The program with the same repository, reached through another environment.
+    pub(crate) fn through(&self, environment: Vec<(String, String)>) -> Program {
+        Program { environment, ..self.clone() }
     }
 
     /// Like [`with_repository`](Self::with_repository), encrypted.
     pub(crate) fn with_key(repo: &Path, key: &Path) -> Result<Program> {
-        Self::init(repo, Some(key.to_owned()))
+        Self::init(repo, Some(key.to_owned()), Vec::new())
     }
 
-    fn init(repo: &Path, key: Option<PathBuf>) -> Result<Program> {
+    fn init(repo: &Path, key: Option<PathBuf>, environment: Vec<(String, String)>) -> Result<Program> {
         let encrypt = key.is_some().then_some("--encrypt");
-        let program = Program { binary: world::build()?, repo: repo.to_owned(), key };
+        let program = Program { binary: world::build()?, repo: repo.to_owned(), key, environment };
         program.call(["init"].into_iter().chain(encrypt))?.done()?;
         Ok(program)
     }
@@ -78,6 +91,7 @@ impl Program {
     pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--repo").arg(&self.repo).arg("--json").args(args).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(key) = &self.key {
             command.arg("--key-file").arg(key);
         }

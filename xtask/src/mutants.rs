@@ -1,13 +1,14 @@
 //! Runs the tests of crates against mutants: the same code with one fault each. A mutant whose
 //! tests all pass is missed: it shows a behaviour that no test holds.
 //!
-//! cargo-mutants lists the mutants and tests them, each with the tests of its own package, until the
-//! first of these fails. It works in a clone of the last commit, which stays in the build folder. A
-//! sample is drawn here, from a seed, and given to it by exact names. At least
-//! [`CAUGHT_PERCENT_MIN`] of the mutants that compile must be caught. A timeout counts as not caught.
+//! cargo-mutants lists the mutants and tests them, each with the tests of its own package, until
+//! the first of these fails. It works in a clone of the last commit, which stays in the build
+//! folder. A sample is drawn here, from a seed, and given to it by exact names. At least
+//! [`CAUGHT_PERCENT_MIN`] of the mutants that compile must be caught. A timeout counts as not
+//! caught.
 //!
-//! A run of 200 takes an hour or more. If it is interrupted, the same command on the same commit goes
-//! on: outcomes are kept in the build folder.
+//! A run of 200 takes an hour or more. If it is interrupted, the same command on the same commit
+//! goes on: outcomes are kept in the build folder.
 
 use crate::moments::Rng;
 use crate::verdict::{self, Verdict};
@@ -184,8 +185,8 @@ fn clone(folder: &Path) -> Result<PathBuf> {
 /// Configuration of cargo-mutants: the mutants, by their exact names, and arguments of cargo.
 fn configuration(names: &[String]) -> Result<String> {
     let exact: Vec<String> = names.iter().map(|name| format!("^{}$", escaped(name))).collect();
-    // No other test runs after the first failure. Only a nightly compiler's tests take the option, so
-    // the tests alone are told that they are of one.
+    // No other test runs after the first failure. Only a nightly compiler's tests take the option,
+    // so the tests alone are told that they are of one.
     let mut arguments = vec!["--", "-Zunstable-options", "--fail-fast"];
     OF_MANY_CASES.iter().for_each(|name| arguments.extend(["--skip", name]));
     let cargo = ["--tests", "--config", "target.'cfg(all())'.runner=['env','RUSTC_BOOTSTRAP=1']"];
@@ -210,9 +211,9 @@ fn escaped(text: &str) -> String {
 }
 
 impl Outcome {
-    /// Reads the lists that cargo-mutants writes, of one name a line; a missing list is empty. Others
-    /// than the chosen mutants are left out: it also tests every deletion of a field, whatever it is
-    /// asked for.
+    /// Reads the lists that cargo-mutants writes, of one name a line; a missing list is empty.
+    /// Others than the chosen mutants are left out: it also tests every deletion of a field,
+    /// whatever it is asked for.
     fn read(folder: &Path, chosen: &[String]) -> Result<Outcome> {
         let list = |name: &str| -> Result<Vec<String>> {
             let text = match fs::read_to_string(folder.join(name)) {

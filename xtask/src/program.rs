@@ -25,7 +25,7 @@ pub(crate) struct Program {
     repo: PathBuf,
     /// Key file of the repository, if it is encrypted.
     key: Option<PathBuf>,
-    /// Variables for the store of the repository.
+    /// Variables for the store of the repository: its address and credentials.
     environment: Vec<(String, String)>,
 }
 
@@ -63,6 +63,11 @@ impl Program {
     /// credentials are in these environment variables.
     pub(crate) fn in_store(url: &str, environment: Vec<(String, String)>) -> Result<Program> {
         Self::init(Path::new(url), None, environment)
+    }
+
+    /// The program with the same repository, reached through another environment.
+    pub(crate) fn through(&self, environment: Vec<(String, String)>) -> Program {
+        Program { environment, ..self.clone() }
     }
 
     /// Like [`with_repository`](Self::with_repository), encrypted.

@@ -2,9 +2,9 @@
 //!
 //! # Promises
 //! - An object beyond its epoch's fence does not count (FAILURES 21).
-//! - No position of a timeline counts twice. Objects that overlap are refused, unless one was merged
-//!   from the other (`cover.rs`), or they are the same range with the same content; the loader must
-//!   verify that ([`Catalog::twins`], FAILURES 13).
+//! - No position of a timeline counts twice. Objects that overlap are refused, unless one was
+//!   merged from the other (`cover.rs`), or they are the same range with the same content; the
+//!   loader must verify that ([`Catalog::twins`], FAILURES 13).
 //! - Foreign names are listed, never read.
 
 use super::cover::Cover;

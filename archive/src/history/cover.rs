@@ -2,11 +2,11 @@
 //!
 //! # Promises
 //! - No position counts twice.
-//! - A merged object replaces those in its range. Merged objects may overlap each other: two writers
-//!   may have merged the same log, or a put may have landed late. All hold the same log, so any
-//!   choice that leaves no hole is right.
-//! - Shipped objects that overlap are refused, unless they are the same range: their content must be
-//!   compared (FAILURES 13).
+//! - A merged object replaces those in its range. Merged objects may overlap each other: two
+//!   writers may have merged the same log, or a put may have landed late. All hold the same log, so
+//!   any choice that leaves no hole is right.
+//! - Shipped objects that overlap are refused, unless they are the same range: their content must
+//!   be compared (FAILURES 13).
 
 use crate::error::Error;
 use pitr_format::Lsn;

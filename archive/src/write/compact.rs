@@ -14,7 +14,7 @@
 //!   after it nothing is missing. Nothing is deleted: `prune` does that.
 //! - A merged object bears the epoch of its parts, which are of one writer.
 //! - A gap stays where it is: an object that begins with one, or follows one, is not merged with
-//!   what lies before it.
+//!   what comes before it.
 
 use super::claim::Writer;
 use super::index::{Carry, LogIdentity};
@@ -45,8 +45,8 @@ pub struct CompactOptions {
     pub codec: Codec,
     /// Number of adjacent objects of a level that become one of the next; at least 2.
     pub count: usize,
-    /// Maximum positions of log in a merged object, bytes. An object with a quarter of it or more is
-    /// not merged again.
+    /// Maximum positions of log in a merged object, bytes. An object with a quarter of it or more
+    /// is not merged again.
     pub span_bytes: u64,
     /// Approximate bytes of log in a frame.
     pub frame_bytes: u32,
@@ -284,8 +284,8 @@ impl<'a> Part<'a> {
 }
 
 /// The next objects of a line to merge: of the lowest level with enough small objects that only
-/// objects of lower levels separate, the first ones with what is between them. Before a large object,
-/// a gap or another writer's object, two are enough: no others will join them.
+/// objects of lower levels separate, the first ones with what is between them. Before a large
+/// object, a gap or another writer's object, two are enough: no others will join them.
 fn job(line: &Line, begin: Lsn, options: &CompactOptions) -> Option<Job> {
     let Line { objects: line, left_alone, .. } = line;
     let span = |run: &[(LogName, u64)]| match (run.first(), run.last()) {

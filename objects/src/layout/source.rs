@@ -244,8 +244,8 @@ pub struct LogName {
     pub to: Lsn,
     /// The writer.
     pub epoch: Epoch,
-    /// 0 if the object was shipped from a log. Otherwise it was merged from objects of lower levels,
-    /// which it replaces.
+    /// 0 if the object was shipped from a log. Otherwise it was merged from objects of lower
+    /// levels, which it replaces.
     pub level: u8,
 }
 

@@ -1,4 +1,4 @@
-//! Signatures of the one request that tests make themselves: a bucket is created.
+//! Signatures of the requests that tests make themselves: a bucket is created, objects are listed.
 
 use super::{ACCESS_KEY, ACCOUNT, ACCOUNT_KEY, REGION, SECRET_KEY};
 use sha2::{Digest, Sha256};
@@ -10,18 +10,20 @@ const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const AZURE_VERSION: &str = "2021-08-06";
 
-/// Fields of a signed PUT without a body, for S3 (AWS Signature Version 4).
-pub(super) fn s3(path: &str, host: &str) -> Vec<(&'static str, String)> {
-    s3_at(path, host, now())
+/// Fields of a signed request without a body, for S3 (AWS Signature Version 4). The parameters of
+/// the path's query are encoded and in order.
+pub(super) fn s3(method: &str, path: &str, host: &str) -> Vec<(&'static str, String)> {
+    s3_at(method, path, host, now())
 }
 
-fn s3_at(path: &str, host: &str, seconds: u64) -> Vec<(&'static str, String)> {
+fn s3_at(method: &str, path: &str, host: &str, seconds: u64) -> Vec<(&'static str, String)> {
     let Date { year, month, day, hour, minute, second, .. } = Date::of(seconds);
     let date = format!("{year:04}{month:02}{day:02}");
     let time = format!("{date}T{hour:02}{minute:02}{second:02}Z");
     let (content, names) = (hex(&Sha256::digest([])), "host;x-amz-content-sha256;x-amz-date");
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let request = format!(
-        "PUT\n{path}\n\nhost:{host}\nx-amz-content-sha256:{content}\nx-amz-date:{time}\n\n{names}\n{content}"
+        "{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:{content}\nx-amz-date:{time}\n\n{names}\n{content}"
     );
     let scope = format!("{date}/{REGION}/s3/aws4_request");
     let signed = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(request)));
@@ -51,6 +53,13 @@ pub(super) fn azure(path: &str) -> Vec<(&'static str, String)> {
         ("x-ms-version", AZURE_VERSION.to_owned()),
         ("Authorization", format!("SharedKey {ACCOUNT}:{signature}")),
     ]
+}
+
+/// A parameter's value in a query, encoded as signatures need it.
+pub(super) fn encoded(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    value.bytes().map(one).collect()
 }
 
 /// Seconds since 1970. Servers refuse requests with a wrong time.
@@ -151,6 +160,12 @@ mod tests {
             let found = format!("{weekday} {year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
             assert_eq!(found, date);
         }
+    }
+
+    #[test]
+    fn values_are_encoded_byte_by_byte() {
+        assert_eq!(encoded("a/B-1_2.~"), "a%2FB-1_2.~");
+        assert_eq!(encoded("é &=+"), "%C3%A9%20%26%3D%2B");
     }
 
     #[test]

@@ -37,18 +37,40 @@ fn suites(server: &mut Server, report: &mut Report) {
             assert!(server.bucket(name).is_err(), "{name}");
         }
     });
+    report.run("server: list", || {
+        if server.kind() == Kind::Azurite {
+            assert!(server.list("first", "", "").unwrap_err().contains("S3"));
+            return;
+        }
+        server.bucket("listed").unwrap();
+        for key in ["a/1", "a/2", "a/3", "b/1"] {
+            let path = format!("/listed/{key}");
+            let fields = sign::s3("PUT", &path, &server.address().to_string());
+            assert_eq!(request(server.address(), "PUT", &path, &fields, ERROR_BYTES_MAX).unwrap().0, 200);
+        }
+        let keys = |prefix: &str, after: &str| -> Vec<String> {
+            let listed = server.list("listed", prefix, after).unwrap();
+            assert!(listed.iter().all(|stored| stored.bytes == 0), "{listed:?}");
+            listed.into_iter().map(|stored| stored.key).collect()
+        };
+        assert_eq!(keys("", ""), ["a/1", "a/2", "a/3", "b/1"]);
+        assert_eq!(keys("a/", ""), ["a/1", "a/2", "a/3"]);
+        assert_eq!(keys("a/", "a/2"), ["a/3"]);
+        assert!(server.list("absent", "", "").is_err());
+    });
     report.run("server: wrong signature", || {
         let answered = match server.kind() {
             Kind::SeaweedFs | Kind::Moto => {
-                let mut fields = sign::s3("/second", &server.address().to_string());
+                let mut fields = sign::s3("PUT", "/second", &server.address().to_string());
                 if let Some((_, authorization)) = fields.last_mut() {
                     authorization.push('0');
                 }
-                request(server.address(), "PUT", "/second", &fields)
+                request(server.address(), "PUT", "/second", &fields, ERROR_BYTES_MAX)
             }
             Kind::Azurite => {
                 let fields = sign::azure(&format!("/{ACCOUNT}/second?restype=container"));
-                request(server.address(), "PUT", &format!("/{ACCOUNT}/third?restype=container"), &fields)
+                let path = format!("/{ACCOUNT}/third?restype=container");
+                request(server.address(), "PUT", &path, &fields, ERROR_BYTES_MAX)
             }
         };
         let expected = if server.kind() == Kind::Moto { 200 } else { 403 }; // moto does not check
@@ -63,7 +85,7 @@ fn suites(server: &mut Server, report: &mut Report) {
         for _ in 0..3 {
             server.kill();
             assert_eq!(listening(&ports), Vec::<String>::new());
-            assert!(request(server.address(), "GET", "/", &[]).is_err());
+            assert!(request(server.address(), "GET", "/", &[], ERROR_BYTES_MAX).is_err());
             server.restart().unwrap();
             // 409 and 200 count both: an empty bucket that is there already is no loss.
             server.bucket("first").unwrap();

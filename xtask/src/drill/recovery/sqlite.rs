@@ -140,15 +140,7 @@ pub(crate) fn archived_to(program: &Program, wanted: u64) -> Result<u64> {
 /// until the log has these sizes. On its way to the first one it reports a `moment` and goes on.
 pub(super) fn write(folder: &Path, base: u64, target_at: u64, log: u64, seed: u64) -> Result<()> {
     let path = folder.join(DATABASE);
-    let mut writer = Writer {
-        db: Connection::open(&path)?,
-        rows: Rows::new(seed),
-        last: 0,
-        pages: 0,
-        commits: 0,
-        changed_rows: 0,
-    };
-    writer.fill(base)?;
+    let mut writer = Writer::new(&path, base, seed)?;
     let say = |event: &str, writer: &Writer| {
         let now = jiff::Timestamp::now().as_microsecond();
         let (commits, rows) = (writer.commits, writer.changed_rows);
@@ -174,7 +166,8 @@ pub(super) fn write(folder: &Path, base: u64, target_at: u64, log: u64, seed: u6
     Ok(())
 }
 
-struct Writer {
+/// The connection of an application.
+pub(crate) struct Writer {
     db: Connection,
     rows: Rows,
     /// Number of the last row.
@@ -187,6 +180,14 @@ struct Writer {
 }
 
 impl Writer {
+    /// Creates a database, and fills it up to this size.
+    pub(crate) fn new(path: &Path, bytes: u64, seed: u64) -> Result<Writer> {
+        let (db, rows) = (Connection::open(path)?, Rows::new(seed));
+        let mut writer = Writer { db, rows, last: 0, pages: 0, commits: 0, changed_rows: 0 };
+        writer.fill(bytes)?;
+        Ok(writer)
+    }
+
     fn fill(&mut self, bytes: u64) -> Result<()> {
         self.db.execute_batch(
             "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
@@ -215,7 +216,14 @@ impl Writer {
 
     /// Changes some rows at random places, or adds some.
     fn transaction(&mut self) -> Result<()> {
-        let (count, grows) = (self.rows.transaction_rows(), self.rows.is_growth());
+        let count = self.rows.transaction_rows();
+        self.change(count).map(drop)
+    }
+
+    /// A transaction that changes this many rows, or in one of ten cases adds them. Returns the
+    /// number of transactions so far.
+    pub(crate) fn change(&mut self, count: u64) -> Result<u64> {
+        let grows = self.rows.is_growth();
         self.db.execute_batch("BEGIN")?;
         for _ in 0..count {
             if grows {
@@ -232,7 +240,7 @@ impl Writer {
         self.db.prepare_cached("UPDATE progress SET commits = ?")?.execute([self.commits as i64])?;
         self.db.execute_batch("COMMIT")?;
         self.pages += 1 + if grows { 1 + count / ROWS_A_PAGE } else { count };
-        Ok(())
+        Ok(self.commits)
     }
 }
 

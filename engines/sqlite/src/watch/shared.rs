@@ -88,6 +88,8 @@ pub(super) struct ShippingState {
     pub(super) due_ms: AtomicU64,
     /// The pause after the last failure, milliseconds; 0 after a success.
     pub(super) pause_ms: AtomicU64,
+    /// Duration of the last shipment, milliseconds.
+    pub(super) took_ms: AtomicU64,
     /// Processes that wait until everything captured before is archived.
     waiting: Mutex<Vec<Requester>>,
     /// Archived end of the log, and monotonic time of the last shipment, milliseconds.

@@ -185,6 +185,7 @@ impl Workers {
         // If each member were shipped at its own time, hundreds of members would keep the thread
         // busy.
         let pause = (self.options.ship_every / 4).clamp(Duration::from_millis(1), SHIP_PAUSE);
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         while !self.has_ended() {
             let now_ms = self.now_ms();
             let is_due = |shared: &&Arc<Shared>| {
@@ -195,7 +196,9 @@ impl Workers {
                     return false;
                 }
                 // Several threads may try. Only one wins the exchange, and ships.
-                let next = now_ms.saturating_add(every_ms);
+                // A commit waits for the next check and for the shipment itself too.
+                let rest = pause_ms.saturating_add(shared.shipping.took_ms.load(Ordering::Relaxed));
+                let next = now_ms.saturating_add(every_ms.saturating_sub(rest).max(every_ms / 2));
                 due.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             };
             let due: Vec<_> = self.active().iter().filter(is_due).cloned().collect();
@@ -208,8 +211,9 @@ impl Workers {
     fn ship_one(&self, shared: &Shared) {
         let state = &shared.shipping;
         // What they wait for was captured before they began to wait.
-        let waiting = shared.take_waiting();
+        let (waiting, begun) = (shared.take_waiting(), self.now_ms());
         let shipped = shared.ship(!waiting.is_empty());
+        state.took_ms.store(self.now_ms().saturating_sub(begun), Ordering::Relaxed);
         for requester in waiting {
             match &shipped {
                 Ok(archived) => requester.answer(Ok(&archived.to_string())),

@@ -114,6 +114,7 @@ mod tests {
 
     #[test]
     fn a_merged_object_replaces_those_in_its_range() {
+        // FAILURES 24
         let found = vec![name(0, 1, 0, 10), name(0, 1, 10, 20), name(1, 1, 0, 20), name(0, 1, 20, 30)];
         let cover = Cover::of(found).unwrap();
         assert_eq!(spans(&cover.line), [(1, 0, 20), (0, 20, 30)]);

@@ -72,6 +72,7 @@ fn levels(line: &[LogName]) -> Vec<u8> {
 
 #[test]
 fn small_objects_become_one_and_merged_ones_are_merged_again() {
+    // FAILURES 24
     let dir = tempfile::tempdir().unwrap();
     let line = Line::new(dir.path(), TestStore::memory());
     let mut shipper = line.shipper(1 << 20, 4);
@@ -271,6 +272,7 @@ fn objects_end_at_the_same_positions_whoever_ships_them() {
 
 #[test]
 fn nothing_is_lost_when_what_was_merged_is_deleted() {
+    // FAILURES 24
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), 7, 2, ShipOptions { compact_count: 3, ..options(1 << 18, 400) });
     world.live(1200);

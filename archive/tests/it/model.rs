@@ -78,8 +78,8 @@ fn check(world: &World, pieces: &[Piece], base: Option<&State>, to: &State) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    // FAILURES 16, 45: aborted, open and interleaved transactions across objects and frames of any
-    // size, some of them merged.
+    // FAILURES 16, 24, 45: aborted, open and interleaved transactions across objects and frames of
+    // any size, some of them merged.
     #[test]
     fn every_commit_comes_back(
         seed: u64,

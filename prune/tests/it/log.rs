@@ -134,6 +134,7 @@ fn every_commit_in_the_window_is_kept_and_earlier_log_is_deleted() {
 
 #[test]
 fn log_that_was_merged_is_deleted_after_the_merged_object_was_read() {
+    // FAILURES 24
     let dir = tempfile::tempdir().unwrap();
     let mut logged = Logged::new(dir.path(), 14);
     while logged.shipper.compactor().compact().unwrap().is_some() {}

@@ -409,6 +409,13 @@ mod tests {
     }
 
     #[test]
+    fn damage_of_a_snapshot_is_not_mended_by_the_caller() {
+        let source = pitr_format::DecodeError::Range { what: "root", value: 0 };
+        let damaged = pitr_snapshot::Error::Root { path: "a".to_owned(), source };
+        assert_eq!(Error::from(damaged).severity(), Severity::Fatal);
+    }
+
+    #[test]
     fn an_unreachable_target_says_why_in_words() {
         let (time, later) = (Timestamp::from_micros(0), Timestamp::from_micros(2_000_000));
         let reasons = [

@@ -3,7 +3,9 @@
 
 use crate::lab::{history, meta, options, restore_on, take};
 use crate::world::{LOG_ID, TestClock, World, commit, create_wal, first_timeline};
-use pitr_archive::{Archive, Cause, ForkReason, Shipper, SourceObject, Timeline, Writer};
+use pitr_archive::{
+    Archive, Cause, ForkReason, NamedPoint, PointName, Shipper, SourceObject, Timeline, Writer,
+};
 use pitr_format::record::{GapReason, Record};
 use pitr_format::{Lsn, PartitionId, Severity, TimelineId, Timestamp, TxId};
 use pitr_objects::Objects;
@@ -140,12 +142,23 @@ fn a_damaged_root_hides_its_own_state_and_later_ones_and_no_earlier_one() {
     let (world, lsns, taken) = five(dir.path());
     lose(dir.path(), &world, 0);
     flip(&path(dir.path(), &taken.snapshot.path(world.archive.objects())));
+    let named = |no: u64| {
+        let (name, lsn) = (PointName::new(&format!("p{no}")).unwrap(), lsns[no as usize]);
+        let (timeline, tx, time) = (TimelineId::FIRST, TxId::new(no), time(no as i64));
+        let point = NamedPoint { name, timeline, lsn, tx, time, created: time, note: String::new() };
+        assert!(world.archive.put_point(&point).unwrap());
+        Target::at(&point)
+    };
+    let points: Vec<Target> = (2..=5).map(named).collect();
     let history = history(&world.archive);
     for (no, is_hidden) in [(2, false), (3, true), (4, true), (5, true)] {
         let seconds = no as i64;
-        for target in
-            [tx(no), at(RecoveryTarget::Lsn(lsns[no as usize])), at(RecoveryTarget::Timestamp(time(seconds)))]
-        {
+        for target in [
+            tx(no),
+            at(RecoveryTarget::Lsn(lsns[no as usize])),
+            at(RecoveryTarget::Timestamp(time(seconds))),
+            points[no as usize - 2].clone(),
+        ] {
             let found = history.resolve(&target);
             assert!(found.is_err());
             assert_eq!(damaged(&history, target.clone()), is_hidden, "{target}: {found:?}");

@@ -5,17 +5,20 @@ use crate::world::{TestClock, World, commit, content, options as ship_options};
 use pitr_dedup::ChunkStore;
 use pitr_format::record::Record;
 use pitr_format::{FileId, PartitionId, Severity, Timestamp, TxId};
+use pitr_objects::Objects;
 use pitr_recovery::{
     ConsistencyCheck, Error, FilePlace, Finding, FolderLayout, History, Layout, Rate, Rates, Recovery,
     RecoveryMode, RecoveryRequest, RecoveryTarget, RestoreState, RestoreTarget, Restorer, Rto, Target,
     Unfinished,
 };
 use pitr_snapshot::{BlockSource, BoxError, FileShape, write_full};
+use pitr_testkit::{Answer, Request, TestStore};
 use pitr_vfs::sim::{Op, SimFs};
 use pitr_vfs::{Access, FileSystem};
 use pitr_wal::BatchBuilder;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const OUTPUT: &str = "/out/out.db";
@@ -175,6 +178,25 @@ fn an_unreachable_target_is_replaced_only_if_asked_for() {
     let done = recover(&machine(), &history, &OneFile, &request).unwrap();
     assert_eq!(done.stats.reached.tx, world.states.last().unwrap().tx);
     assert!(done.instead.is_some());
+}
+
+#[test]
+fn rates_that_another_restore_added_meanwhile_are_kept() {
+    let hides = Arc::new(AtomicBool::new(false));
+    let hidden = Arc::clone(&hides);
+    let store = TestStore::memory().answering(move |request| match request {
+        Request::List(_) if hidden.swap(false, Ordering::Relaxed) => Answer::ListWithout(0),
+        _ => Answer::Serve,
+    });
+    let objects = Objects::with_store(Arc::new(store)).unwrap();
+    let record = |rate| {
+        let rate = Rate::per_second(rate);
+        Rates { base: rate, log: rate, logical: None, finish: rate }.record(&objects).unwrap();
+    };
+    record(10);
+    hides.store(true, Ordering::Relaxed);
+    record(20);
+    assert_eq!(objects.list("rates").unwrap().len(), 2);
 }
 
 #[test]

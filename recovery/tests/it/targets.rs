@@ -162,6 +162,24 @@ fn a_removed_object_is_a_gap_and_its_targets_are_refused() {
 }
 
 #[test]
+fn the_time_of_a_commit_is_its_state_although_the_commit_may_be_older() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = world(dir.path());
+    world.live(150);
+    let history = history(&world.archive);
+    assert!(world.states.len() > 10);
+    for state in &world.states {
+        // Several commits may have one time.
+        let last = world.states.iter().rfind(|other| other.time <= state.time).unwrap();
+        assert_eq!(reached(&history, Target::at(RecoveryTarget::Timestamp(state.time))), last.tx.get());
+        let before = world.states.iter().rfind(|other| other.time < state.time);
+        let just_before = Target::just_before(RecoveryTarget::Timestamp(state.time));
+        let found = history.resolve(&just_before).unwrap().reached.lsn;
+        assert_eq!(found, before.map_or(Lsn::ORIGIN, |before| before.lsn), "{just_before}");
+    }
+}
+
+#[test]
 fn a_time_in_a_gap_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = world(dir.path());
@@ -177,6 +195,8 @@ fn a_time_in_a_gap_is_refused_with_the_reason() {
     let why = Why::WalGap(Cause::NotLogged(Some(GapReason::LogRestarted)));
     assert_eq!(refused(&history, Target::at(RecoveryTarget::Timestamp(time(5_000_000)))).0, why);
     assert_eq!(reached(&history, Target::at(RecoveryTarget::Timestamp(last.time))), 2);
+    let causes: Vec<Cause> = history.gaps().unwrap().iter().map(|gap| gap.cause).collect();
+    assert_eq!(causes, [Cause::NotLogged(Some(GapReason::LogRestarted))]);
 }
 
 #[test]

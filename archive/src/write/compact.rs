@@ -54,7 +54,7 @@ pub struct CompactOptions {
 
 impl Default for CompactOptions {
     fn default() -> Self {
-        CompactOptions { codec: Codec::default(), count: 64, span_bytes: 8 << 20, frame_bytes: 1 << 20 }
+        CompactOptions { codec: Codec::default(), count: 64, span_bytes: 7 << 20, frame_bytes: 1 << 20 }
     }
 }
 

@@ -23,6 +23,7 @@ use pitr_codec::Codec;
 use pitr_format::{Lsn, SegmentSize, TimelineId};
 use pitr_objects::layout::{LogName, SourceObject};
 use pitr_objects::parallel;
+use pitr_vfs::Spawn;
 use pitr_wal::{LogBatch, LogReader, Wal};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -50,7 +51,8 @@ impl Default for ShipOptions {
     fn default() -> Self {
         ShipOptions {
             codec: Codec::default(),
-            object_bytes: 8 << 20,
+            // With a batch of the usual size at its end, an object has 8 MiB of log.
+            object_bytes: 7 << 20,
             frame_bytes: 1 << 20,
             max_concurrent_uploads: 4,
             compact_count: CompactOptions::default().count,
@@ -353,9 +355,10 @@ impl Shipper {
             }
             Ok(())
         };
-        let uploads = self.options.max_concurrent_uploads;
+        // A single one needs no thread.
+        let spawn = if self.pending.len() > 1 { archive.spawn() } else { Spawn::Inline };
         let outcome: Result<()> =
-            parallel::ahead(archive.spawn(), uploads, &self.pending, put, |_, ()| Ok(()));
+            parallel::ahead(spawn, self.pending.len(), &self.pending, put, |_, ()| Ok(()));
         let is_put = |pending: &&Pending| pending.is_put.load(Ordering::Relaxed);
         let stored = self.pending.iter().take_while(is_put).count();
         let mut shipped = Shipped::default();

@@ -143,7 +143,7 @@ fn a_damaged_root_hides_its_own_state_and_later_ones_and_no_earlier_one() {
     lose(dir.path(), &world, 0);
     flip(&path(dir.path(), &taken.snapshot.path(world.archive.objects())));
     let named = |no: u64| {
-        let (name, lsn) = (PointName::new(&format!("p{no}")).unwrap(), lsns[no as usize]);
+        let (name, lsn) = (PointName::new(format!("p{no}")).unwrap(), lsns[no as usize]);
         let (timeline, tx, time) = (TimelineId::FIRST, TxId::new(no), time(no as i64));
         let point = NamedPoint { name, timeline, lsn, tx, time, created: time, note: String::new() };
         assert!(world.archive.put_point(&point).unwrap());

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use pitr::codec::Passphrase;
 use pitr::objects::{Location, Objects};
 use pitr::vfs::Env;
-use pitr_testkit::servers::{Kind, REPORT, Report, Server, locally, with};
+use pitr_testkit::servers::{Kind, Report, Server, locally, with};
 
 use crate::world::World;
 use database::Database;
@@ -121,8 +121,7 @@ fn assert_hidden(objects: &Objects) {
 #[test]
 fn in_a_folder() {
     // The other tests of this program use a folder too.
-    let length = if std::env::var_os(REPORT).is_some() { Length::Whole } else { Length::Short };
-    locally("local", |report| run(&Place::local(), length, report));
+    locally("local", |report| run(&Place::local(), Length::Short, report));
 }
 
 #[test]
@@ -140,5 +139,5 @@ fn on_moto() {
 
 #[test]
 fn on_azurite() {
-    with(Kind::Azurite, "story", |server, report| run(&Place::at(server), Length::Whole, report));
+    with(Kind::Azurite, "story", |server, report| run(&Place::at(server), Length::Short, report));
 }

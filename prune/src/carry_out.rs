@@ -208,7 +208,7 @@ impl Pruner {
             // of earlier runs.
             let catalog = source.archive.catalog()?;
             let sound = self.sound_holders(source, &catalog)?;
-            let is_held = |name: &LogName| catalog.holder(name).is_none_or(|holder| sound.contains(holder));
+            let is_held = |name: &LogName| catalog.holder(name).is_some_and(|holder| sound.contains(holder));
             paths.extend(uncounted(source, &catalog, is_held));
         }
         Ok(paths)

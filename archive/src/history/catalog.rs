@@ -214,10 +214,7 @@ impl Catalog {
                     false => Error::UnknownTimeline { timeline: at },
                 });
             };
-            // On a timeline without a parent, positions start at the origin, whatever its fork
-            // point is.
-            let from = if history.parent.is_some() { history.fork } else { Lsn::ORIGIN };
-            legs.push(Leg { timeline: at, from, to });
+            legs.push(Leg { timeline: at, from: history.begin(), to });
             let Some(parent) = history.parent else { break };
             (at, to) = (parent, history.fork);
         }

@@ -88,7 +88,7 @@ impl Archive {
     }
 
     /// The object and its index, after a check of all its bytes.
-    fn check_bytes(&self, name: &LogName, whole: &[u8]) -> Result<(LogObject, ObjectIndex)> {
+    pub(crate) fn check_bytes(&self, name: &LogName, whole: &[u8]) -> Result<(LogObject, ObjectIndex)> {
         let (path, kind) = self.path_and_kind(&SourceObject::Log(*name));
         let index = self.objects().index_of(&path, kind, whole)?;
         index.check_frames(whole).map_err(|source| self.in_object(name, source))?;

@@ -78,6 +78,14 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// Position at which the timeline's own log begins: its fork point, or the origin.
+    #[must_use]
+    pub fn begin(&self) -> Lsn {
+        // On a timeline without a parent, positions start at the origin, whatever its fork point
+        // is.
+        self.parent.map_or(Lsn::ORIGIN, |_| self.fork)
+    }
+
     /// The first timeline of a source, from the origin of its log.
     #[must_use]
     pub fn first(created: Timestamp) -> Self {

@@ -19,8 +19,8 @@ const CLAIM_ATTEMPTS: u32 = 64;
 /// 2. For every earlier epoch of that instance without a fence: list its objects, and create the
 ///    fence after the last one.
 /// 3. Write. After each put look for a higher claim that takes over the instance: for the next one
-///    by its name, and for all of them if it exists. If there is one,
-///    the put may lie beyond our fence and must not be acknowledged ([`Error::Fenced`]).
+///    by its name, and for all of them if it exists. If there is one, the put may lie beyond our
+///    fence and must not be acknowledged ([`Error::Fenced`]).
 ///
 /// Writers of different instances write at the same time: each writes only timelines that it has
 /// claimed itself, or that its instance has.

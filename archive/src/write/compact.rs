@@ -19,10 +19,10 @@
 use super::claim::Writer;
 use super::index::{Carry, LogIdentity};
 use super::pack::{Built, Packer};
-use crate::archive::{Archive, LogObject, log_object};
+use crate::archive::{Archive, LogObject};
 use crate::error::{Error, Result};
 use crate::history::Catalog;
-use crate::stored::Footer;
+use crate::stored::{Footer, Timeline};
 use pitr_codec::{Codec, ObjectIndex};
 use pitr_format::{Lsn, TimelineId};
 use pitr_objects::layout::{LogName, SourceObject};
@@ -137,12 +137,11 @@ impl Compactor {
     /// A compactor for a timeline of this writer. `catalog` was loaded after the writer's claim.
     #[must_use]
     pub fn new(writer: Writer, catalog: &Catalog, timeline: TimelineId, options: CompactOptions) -> Self {
-        let parent = catalog.timelines().get(&timeline).filter(|history| history.parent.is_some());
         Compactor {
             writer,
             options,
             timeline,
-            begin: parent.map_or(Lsn::ORIGIN, |history| history.fork),
+            begin: catalog.timelines().get(&timeline).map_or(Lsn::ORIGIN, Timeline::begin),
             line: Mutex::new(Line {
                 objects: catalog.logs(timeline).to_vec(),
                 news: options.count,
@@ -260,9 +259,8 @@ struct Part<'a> {
 
 impl<'a> Part<'a> {
     fn of(archive: &Archive, name: &LogName, whole: &'a [u8]) -> Result<Self> {
-        let (path, kind) = archive.path_and_kind(&SourceObject::Log(*name));
-        let index = archive.objects().index_of(&path, kind, whole)?;
-        Ok(Part { object: log_object(name, index.clone())?, index, whole })
+        let (object, index) = archive.check_bytes(name, whole)?;
+        Ok(Part { object, index, whole })
     }
 
     fn add_to(&self, archive: &Archive, packer: &mut Packer) -> Result<()> {

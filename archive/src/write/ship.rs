@@ -148,7 +148,7 @@ impl Shipper {
         options: ShipOptions,
     ) -> Result<Self> {
         let history = catalog.timelines().get(&timeline).ok_or(Error::UnknownTimeline { timeline })?;
-        let begin = history.parent.map_or(Lsn::ORIGIN, |_| history.fork);
+        let begin = history.begin();
         let archive = writer.archive();
         let (mut archived, mut carry) = (None, Carry::nothing());
         if let Some((name, _)) = catalog.logs(timeline).last() {

@@ -195,10 +195,10 @@ impl Workers {
                 if !is_awaited && (at > now_ms || !shared.wants_shipping(now_ms)) {
                     return false;
                 }
-                // Several threads may try. Only one wins the exchange, and ships.
                 // A commit waits for the next check and for the shipment itself too.
                 let rest = pause_ms.saturating_add(shared.shipping.took_ms.load(Ordering::Relaxed));
                 let next = now_ms.saturating_add(every_ms.saturating_sub(rest).max(every_ms / 2));
+                // Several threads may try. Only one wins the exchange, and ships.
                 due.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             };
             let due: Vec<_> = self.active().iter().filter(is_due).cloned().collect();

@@ -111,7 +111,9 @@ impl History {
             Op::Replace { file, log } => {
                 let id = FileId::new(u32::from(file));
                 if self.model.files.remove(&id).is_none() || file == 0 {
-                    self.model.files.insert(id, ModelFile::new(1 << log));
+                    let parent = self.taken.last().and_then(|(_, model)| model.files.get(&id));
+                    let new = ModelFile::in_place_of(parent.map_or(0, |file| file.len), 1 << log);
+                    self.model.files.insert(id, new);
                 }
             }
             Op::Full => self.full(false),
@@ -210,6 +212,20 @@ proptest! {
         let is_whole = |op: &Op| matches!(op, Op::Full | Op::Compared | Op::Reported { .. });
         ops.iter().filter(|op| !is_whole(op)).for_each(|op| history.apply(op));
         history.apply(&Op::Increment { shuffle: None });
+        history.check_all();
+    }
+}
+
+#[test]
+fn a_file_in_place_of_another_of_its_number_has_nothing_of_it() {
+    for log in [12, 13] {
+        let mut history = History::new(12, 3 << 20);
+        history.apply(&Op::SetLen { file: 0, parts: 200, bytes: 0 });
+        history.apply(&Op::Write { file: 0, at: 0, blocks: 1000, fill: 2 });
+        history.apply(&Op::Full);
+        history.apply(&Op::Replace { file: 0, log });
+        history.apply(&Op::SetLen { file: 0, parts: 44, bytes: 0 });
+        history.apply(&Op::Reported { files: 1 });
         history.check_all();
     }
 }

@@ -33,6 +33,12 @@ impl ModelFile {
         }
     }
 
+    /// A new file in place of one with the same number, which had this length at the last mark:
+    /// that one was cut to nothing.
+    pub(crate) fn in_place_of(len_before: u64, block_bytes: u32) -> Self {
+        ModelFile { len_before, ..ModelFile::new(block_bytes) }
+    }
+
     fn size(&self) -> u64 {
         u64::from(self.block_bytes)
     }

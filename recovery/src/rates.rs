@@ -368,6 +368,15 @@ mod tests {
     }
 
     #[test]
+    fn a_guess_has_a_rate_for_each_part() {
+        assert_eq!(Rates::GUESS.base, Rate::per_second(250_000_000));
+        assert_eq!(Rates::GUESS.logical, Rate::per_second(500_000));
+        let at = Timestamp::from_micros;
+        assert_eq!(between(at(-5), at(7)), Some(Duration::from_micros(12)));
+        assert_eq!((between(at(7), at(7)), between(at(8), at(7))), (Some(Duration::ZERO), None));
+    }
+
+    #[test]
     fn an_estimate_without_a_measured_rate_is_a_guess() {
         let known = rates(100, 200, 1000);
         let estimate = Estimate::new(&known, 1000, 400, None);

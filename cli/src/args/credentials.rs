@@ -1,7 +1,9 @@
 //! Credentials of an encrypted repository: a passphrase, or a key of 32 bytes.
 
-use std::io::ErrorKind;
+use std::ffi::OsStr;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use pitr::codec::{KeyWrap, Passphrase, RawKey, Secret};
 use pitr::vfs::read_file;
@@ -10,19 +12,63 @@ use crate::failure::CliError;
 
 /// The environment variable for a passphrase.
 pub(crate) const PASSPHRASE_VARIABLE: &str = "PITR_PASSPHRASE";
-/// Maximum length of a credential file, bytes. A longer one is the wrong file.
+/// Maximum length of a credential file and of a command's answer, bytes. A longer one is the wrong
+/// file.
 const FILE_BYTES_MAX: usize = 4096;
 
-/// Reads the credential from a passphrase file or a key file.
-pub(crate) fn from_files(
-    passphrase: Option<&Path>,
-    key: Option<&Path>,
-) -> Result<Option<Box<dyn KeyWrap>>, CliError> {
-    match (passphrase, key) {
-        (Some(path), _) => Ok(Some(Box::new(passphrase_of(path, &read(path)?)?))),
-        (None, Some(path)) => Ok(Some(Box::new(RawKey(key_of(path, &read(path)?)?)))),
-        (None, None) => Ok(None),
+/// Where the arguments say that the credential is; at most one of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given<'a> {
+    /// A file with a passphrase.
+    pub(crate) passphrase_file: Option<&'a Path>,
+    /// A file with a key.
+    pub(crate) key_file: Option<&'a Path>,
+    /// A command that prints a key.
+    pub(crate) key_command: Option<&'a OsStr>,
+}
+
+impl Given<'_> {
+    /// Fetches the credential; `None` if none is given.
+    pub(crate) fn fetch(self) -> Result<Option<Box<dyn KeyWrap>>, CliError> {
+        if let Some(path) = self.passphrase_file {
+            return Ok(Some(Box::new(passphrase_of(path, &read(path)?)?)));
+        }
+        let key = match (self.key_file, self.key_command) {
+            (Some(path), _) => key_of(&read(path)?).map_err(|wrong| {
+                wrong.at(path.display()).next("create one with `openssl rand -out FILE 32`")
+            })?,
+            (None, Some(command)) => {
+                key_of(&answer(command)?).map_err(|wrong| wrong.at("answer of the key command"))?
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Box::new(RawKey(key))))
     }
+}
+
+/// What a command prints. It runs in a shell, and may ask the user on the terminal.
+fn answer(command: &OsStr) -> Result<Vec<u8>, CliError> {
+    // Not repeated: a command may hold a token.
+    let failed = |what: &dyn std::fmt::Display| {
+        CliError::usage(what).next("run the command by itself; it must print the key and end with 0")
+    };
+    let no_start = |error| failed(&format_args!("the key command can't be run: {error}"));
+    let mut child =
+        Command::new("/bin/sh").arg("-c").arg(command).stdout(Stdio::piped()).spawn().map_err(no_start)?;
+    let mut bytes = Vec::new();
+    let read = match child.stdout.take() {
+        Some(stdout) => stdout.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes),
+        None => Ok(0),
+    };
+    let ended = child.wait().map_err(no_start)?;
+    read.map_err(no_start)?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(failed(&format_args!("the key command printed more than {FILE_BYTES_MAX} bytes")));
+    }
+    if !ended.success() {
+        return Err(failed(&format_args!("the key command failed: {ended}")));
+    }
+    Ok(bytes)
 }
 
 /// The passphrase from the environment, if it is set.
@@ -63,15 +109,11 @@ fn passphrase_of(path: &Path, bytes: &[u8]) -> Result<Passphrase, CliError> {
 }
 
 /// 32 bytes, or 64 hexadecimal digits with an optional newline.
-fn key_of(path: &Path, bytes: &[u8]) -> Result<Secret, CliError> {
+fn key_of(bytes: &[u8]) -> Result<Secret, CliError> {
     if let Ok(key) = <[u8; 32]>::try_from(bytes) {
         return Ok(Secret::new(key));
     }
-    let wrong = || {
-        CliError::usage("a key is 32 bytes, or 64 hexadecimal digits")
-            .at(path.display())
-            .next("create one with `openssl rand -out FILE 32`")
-    };
+    let wrong = || CliError::usage("a key is 32 bytes, or 64 hexadecimal digits");
     let digits = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let mut key = [0; 32];
     if digits.len() != 64 {
@@ -90,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_key_is_bytes_or_hexadecimal_digits() {
-        let key = |bytes: &[u8]| key_of(Path::new("k"), bytes).ok();
+        let key = |bytes: &[u8]| key_of(bytes).ok();
         assert_eq!(key(&[7; 32]), Some(Secret::new([7; 32])));
         assert_eq!(key("0a".repeat(32).as_bytes()), Some(Secret::new([10; 32])));
         assert_eq!(key(("0A".repeat(32) + "\n").as_bytes()), Some(Secret::new([10; 32])));
@@ -102,6 +144,26 @@ mod tests {
             "xy".repeat(32).as_bytes(),
         ] {
             assert_eq!(key(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_prints_the_key_or_says_why_not() {
+        let fetch = |command: &str| {
+            let command = Some(OsStr::new(command));
+            Given { passphrase_file: None, key_file: None, key_command: command }.fetch()
+        };
+        assert!(fetch(&format!("printf %s {}", "0a".repeat(32))).unwrap().is_some());
+        for (command, says) in [
+            ("printf secret-token", "64 hexadecimal digits: answer of the key command"),
+            ("exit 7; secret-token", "the key command failed: exit status: 7"),
+            ("kill -9 $$; secret-token", "the key command failed: signal: 9"),
+            ("yes secret-token", "printed more than 4096 bytes"),
+        ] {
+            let Err(error) = fetch(command) else { panic!("{command}") };
+            let (text, code) = (error.to_string(), error.code);
+            assert!(text.contains(says) && !text.contains("secret-token"), "{command}: {text}");
+            assert_eq!(code, crate::failure::Exit::Usage);
         }
     }
 

@@ -6,12 +6,14 @@ pub(crate) mod credentials;
 pub(crate) mod target;
 pub(crate) mod values;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Parser, Subcommand};
 use pitr::codec::KeyWrap;
 use pitr::objects::Location;
 
+use self::credentials::Given;
 use self::values::{parse_source, repository_parser};
 use crate::commands::backup::args::Backup;
 use crate::commands::demo::args::{Demo, DemoWriter};
@@ -66,11 +68,15 @@ pub(crate) struct Global {
     pub(crate) sources: Vec<String>,
     /// Passphrase of an encrypted repository: the first line of this file [default:
     /// PITR_PASSPHRASE]
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "key_file")]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["key_file", "key_command"])]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// Key of an encrypted repository: a file of 32 bytes or 64 hexadecimal digits
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) key_file: Option<PathBuf>,
+    /// Key of an encrypted repository: a shell command that prints it, such as one that asks a
+    /// key management service
+    #[arg(long, value_name = "COMMAND", global = true, conflicts_with = "key_file")]
+    pub(crate) key_command: Option<OsString>,
     /// Print one JSON document on standard output, and nothing else
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -110,9 +116,15 @@ impl Global {
         }
     }
 
-    /// The passphrase or key, if one is given. A file takes precedence over the environment.
+    /// The passphrase or key, if one is given. An option takes precedence over
+    /// the environment.
     pub(crate) fn credential(&self) -> Result<Option<Box<dyn KeyWrap>>, CliError> {
-        match credentials::from_files(self.passphrase_file.as_deref(), self.key_file.as_deref())? {
+        let given = Given {
+            passphrase_file: self.passphrase_file.as_deref(),
+            key_file: self.key_file.as_deref(),
+            key_command: self.key_command.as_deref(),
+        };
+        match given.fetch()? {
             Some(given) => Ok(Some(given)),
             None => credentials::from_environment(),
         }

@@ -118,7 +118,7 @@ fn objects(kind: O) -> (Code, Option<&'static str>) {
         O::Key => (
             Code::WrongKey,
             Some(
-                "give the right one with --passphrase-file, --key-file or PITR_PASSPHRASE; give none if the repository is not encrypted",
+                "give the right one with --passphrase-file, --key-file, --key-command or PITR_PASSPHRASE; give none if the repository is not encrypted",
             ),
         ),
         O::Setup => (Code::StoreSetup, None),

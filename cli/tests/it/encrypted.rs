@@ -117,6 +117,25 @@ fn every_snapshot_stays_readable_when_keys_change() {
 }
 
 #[test]
+fn a_key_may_come_from_a_command() {
+    let world = World::empty();
+    let key = file(&world, "key", &"0f".repeat(32));
+    let print = format!("cat {key}");
+    world.done(&["init", "--encrypt", "--key-command", &print]);
+    world.done(&["info", "--key-file", &key]);
+    assert_eq!(world.pitr(&["info", "--key-command", &format!("tr 0 1 < {key}")]).code, 2);
+    world.done(&["key", "add", "--new-key-command", "printf %064d 7", "--key-command", &print]);
+    world.done(&["info", "--key-command", "printf %064d 7"]);
+    let failed = world.pitr(&["info", "--key-command", "echo no such secret >&2; exit 3"]);
+    assert_eq!(failed.code, 2, "{}", failed.stderr);
+    for says in ["no such secret", "the key command failed: exit status: 3"] {
+        assert!(failed.stderr.contains(says), "{says}: {}", failed.stderr);
+    }
+    let both = world.pitr(&["info", "--key-command", &print, "--key-file", &key]);
+    assert!(both.code == 2 && both.stderr.contains("cannot be used with"), "{}", both.stderr);
+}
+
+#[test]
 fn a_plain_repository_refuses_a_key() {
     let world = World::new();
     let passphrase = file(&world, "p", "x\n");

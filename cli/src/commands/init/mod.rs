@@ -18,8 +18,9 @@ pub(crate) fn run(global: &Global, args: &Init) -> Result<(), CliError> {
         (false, None) => Pitr::init(&config),
         (true, Some(credential)) => Pitr::init_encrypted(&config, credential.as_ref()),
         (true, None) => {
-            let next =
-                format!("give --passphrase-file FILE or --key-file FILE, or set {PASSPHRASE_VARIABLE}");
+            let next = format!(
+                "give --passphrase-file FILE, --key-file FILE or --key-command COMMAND, or set {PASSPHRASE_VARIABLE}"
+            );
             return Err(CliError::usage("--encrypt needs a passphrase or key").next(&next));
         }
         (false, Some(_)) => {

@@ -1,5 +1,6 @@
 //! Arguments of `pitr key`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -45,4 +46,7 @@ pub(crate) struct NewKey {
     /// A file of 32 bytes, or of 64 hexadecimal digits
     #[arg(long, value_name = "FILE")]
     pub(crate) new_key_file: Option<PathBuf>,
+    /// A shell command that prints 32 bytes, or 64 hexadecimal digits
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) new_key_command: Option<OsString>,
 }

@@ -7,7 +7,8 @@ use pitr::codec::KeyWrap;
 
 use self::args::{Key, NewKey};
 use super::open;
-use crate::args::{Global, credentials};
+use crate::args::Global;
+use crate::args::credentials::Given;
 use crate::failure::CliError;
 use crate::failure::explain::explain;
 use crate::output::values::Time;
@@ -45,6 +46,11 @@ pub(crate) fn run(global: &Global, args: &Key) -> Result<(), CliError> {
 }
 
 fn new_key(args: &NewKey) -> Result<Box<dyn KeyWrap>, CliError> {
-    let given = credentials::from_files(args.new_passphrase_file.as_deref(), args.new_key_file.as_deref())?;
-    given.ok_or_else(|| CliError::usage("give --new-passphrase-file or --new-key-file"))
+    let given = Given {
+        passphrase_file: args.new_passphrase_file.as_deref(),
+        key_file: args.new_key_file.as_deref(),
+        key_command: args.new_key_command.as_deref(),
+    };
+    let none = "give --new-passphrase-file, --new-key-file or --new-key-command";
+    given.fetch()?.ok_or_else(|| CliError::usage(none))
 }

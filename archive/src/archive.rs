@@ -74,12 +74,7 @@ impl Archive {
         let mut found = Found::default();
         // The log is listed before the fences: then the listing contains the fence of any object
         // that came too late.
-        for entry in self.objects.list(&self.folder.logs())? {
-            match self.folder.object_at(&entry.path) {
-                Some(SourceObject::Log(name)) => found.logs.push((name, entry.size)),
-                _ => found.foreign.push(entry.path),
-            }
-        }
+        found.logs = self.log_names(self.folder.logs(), &mut found.foreign)?;
         let logged: HashSet<Epoch> = found.logs.iter().map(|(name, _)| name.epoch).collect();
         let epochs = self.epoch_names(&mut found.foreign)?;
         let read = |(epoch, is_fenced)| {
@@ -242,11 +237,8 @@ impl Archive {
             let taken = self.timeline_names(&mut Vec::new())?;
             // Never reuse the number of a timeline whose history object was lost: its log still
             // exists.
-            let listed = self.objects.list(&self.folder.logs())?;
-            let logged = listed.iter().filter_map(|entry| match self.folder.object_at(&entry.path) {
-                Some(SourceObject::Log(name)) => Some(name.timeline),
-                _ => None,
-            });
+            let listed = self.log_names(self.folder.logs(), &mut Vec::new())?;
+            let logged = listed.iter().map(|(name, _)| name.timeline);
             let next = taken.into_iter().chain(logged).max();
             let next = next.map_or(Some(TimelineId::FIRST), TimelineId::next);
             let Some(next) = next else { break };
@@ -275,6 +267,24 @@ impl Archive {
             Err(pitr_objects::Error::Foreign { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The log objects in these folders, with their sizes in bytes.
+    pub(crate) fn log_names(
+        &self,
+        folders: [String; 2],
+        foreign: &mut Vec<String>,
+    ) -> Result<Vec<(LogName, u64)>> {
+        let mut names = Vec::new();
+        for folder in folders {
+            for entry in self.objects.list(&folder)? {
+                match self.folder.object_at(&entry.path) {
+                    Some(SourceObject::Log(name)) => names.push((name, entry.size)),
+                    _ => foreign.push(entry.path),
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// The claimed epochs, each with true if it was fenced.

@@ -1,10 +1,11 @@
 //! Listing the objects of a repository.
 
-use crate::layout::REPOSITORY;
+use crate::layout::{REPOSITORY, SOURCES};
 use crate::local::Stray;
-use crate::store::exact_path;
+use crate::store::{Origin, exact_path};
 use crate::{Error, Objects, Result};
 use futures_util::StreamExt;
+use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -53,6 +54,22 @@ impl Objects {
         Ok(entries)
     }
 
+    /// What belongs to no source. The sources' objects are not listed.
+    ///
+    /// # Errors
+    /// Those of [`listing`](Self::listing).
+    pub fn listing_beside_sources(&self) -> Result<Listing> {
+        let sources = format!("{SOURCES}/");
+        let behind = format!("{SOURCES}0"); // 0 comes after the slash
+        let is_of_source = {
+            let sources = sources.clone();
+            move |path: &str| path.starts_with(&sources)
+        };
+        let mut listing = self.listing_ahead("", move |path| is_of_source(path).then(|| behind.clone()))?;
+        listing.entries.retain(|entry| !entry.path.starts_with(&sources));
+        Ok(listing)
+    }
+
     /// Like [`list`](Self::list), with the foreign entries. Some of them may hide objects, so this
     /// listing proves neither that an object is missing nor that one is unreferenced.
     ///
@@ -62,21 +79,49 @@ impl Objects {
         if let Some(listing) = self.viewed(prefix) {
             return listing;
         }
+        self.listing_ahead(prefix, |_| None)
+    }
+
+    /// Like [`listing`](Self::listing), past the view. `ahead` is asked after each object of a
+    /// sorted listing, and may name a path: then the listing goes on behind that path. Objects
+    /// between the two may be listed or not.
+    pub(crate) fn listing_ahead(
+        &self,
+        prefix: &str,
+        mut ahead: impl FnMut(&str) -> Option<String> + Send + 'static,
+    ) -> Result<Listing> {
         let folder = exact_path(prefix)?;
         let store = Arc::clone(&self.inner.store);
+        // A folder is walked as a whole.
+        let mut may_jump = self.inner.origin != Origin::Own;
         let listed = self.inner.requests.run(async move {
+            let within = (!folder.is_root()).then_some(&folder);
             let mut listing = Listing::default();
-            let mut found = store.list((!folder.is_root()).then_some(&folder));
-            while let Some(found) = found.next().await {
-                match found {
-                    // Not every store matches by segments.
-                    Ok(meta) => {
-                        let below = meta.location.prefix_match(&folder);
-                        if below.is_some_and(|mut below| below.next().is_some()) {
-                            listing.entries.push(Entry { path: meta.location.into(), size: meta.size });
-                        }
+            let (mut found, mut last, mut has_jumped) = (store.list(within), Path::default(), false);
+            while let Some(found_next) = found.next().await {
+                let meta = match found_next {
+                    Ok(meta) => meta,
+                    Err(error) => {
+                        listing.strays.push(stray(error)?);
+                        continue;
                     }
-                    Err(error) => listing.strays.push(stray(error)?),
+                };
+                if may_jump && meta.location <= last {
+                    // Directory buckets of S3 list in no order.
+                    may_jump = false;
+                    if has_jumped {
+                        (found, listing) = (store.list(within), Listing::default());
+                        continue;
+                    }
+                }
+                if may_jump && let Some(path) = ahead(meta.location.as_ref()) {
+                    (found, has_jumped) = (store.list_with_offset(within, &Path::parse(path)?), true);
+                }
+                last.clone_from(&meta.location);
+                // Not every store matches by segments.
+                let below = meta.location.prefix_match(&folder);
+                if below.is_some_and(|mut below| below.next().is_some()) {
+                    listing.entries.push(Entry { path: meta.location.into(), size: meta.size });
                 }
             }
             Ok(listing)

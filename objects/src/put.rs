@@ -1,9 +1,10 @@
 //! Creating objects, once.
 
+use crate::layout::ObjectName;
 use crate::store::object_path;
 use crate::{Error, Objects, Result, SetupError};
 use bytes::Bytes;
-use object_store::{Error as StoreError, ObjectStore, PutMode, PutOptions, PutPayload};
+use object_store::{Attribute, Error as StoreError, ObjectStore, PutMode, PutOptions, PutPayload};
 use pitr_codec::OBJECT_BYTES_LIMIT;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,13 @@ use std::time::Duration;
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait between two attempts.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// No further attempt begins after this time.
+const ATTEMPTS_BEGIN_WITHIN: Duration = Duration::from_secs(60);
 /// Before an object of this size is sent again, a short request asks whether it has arrived, bytes.
 const LARGE: usize = 64 << 10;
+/// A smaller object has the store's usual storage class: the cheaper ones are paid for as if an
+/// object had at least this size, bytes.
+const DATA_BYTES_MIN: usize = 128 << 10;
 /// Reads of an object that differs from ours, before it counts as another writer's.
 const READS_OF_ANOTHER: u32 = 2;
 
@@ -35,7 +41,8 @@ impl Objects {
     pub fn put_new(&self, path: &str, bytes: impl Into<Bytes>) -> Result<()> {
         let bytes: Bytes = bytes.into();
         self.check_size(path, bytes.len() as u64)?;
-        let mut attempt = 1;
+        let clock = &self.inner.env.clock;
+        let (begun, mut attempt) = (clock.monotonic(), 1);
         loop {
             let error = match self.attempt(path, &bytes)? {
                 None => {
@@ -44,12 +51,14 @@ impl Objects {
                 }
                 Some(error) => error,
             };
-            if attempt >= self.inner.origin.put_attempts() {
+            // A remote store's client has its own retries within an attempt.
+            let has_time = clock.monotonic().saturating_sub(begun) < ATTEMPTS_BEGIN_WITHIN;
+            if attempt >= self.inner.origin.put_attempts() || !has_time {
                 return Err(error);
             }
             let cause = error.cause();
             tracing::warn!("{path}: it is unknown whether the object was put; trying again: {cause}");
-            self.inner.env.clock.sleep(self.wait_after(attempt)?);
+            clock.sleep(self.wait_after(attempt)?);
             attempt += 1;
             if bytes.len() >= LARGE && self.has_arrived(path, &bytes)? {
                 return Ok(());
@@ -91,10 +100,15 @@ impl Objects {
     fn put_once(&self, path: &str, bytes: Bytes) -> Result<object_store::Result<()>> {
         let location = object_path(path)?;
         let store = Arc::clone(&self.inner.store);
-        self.inner.requests.run(async move {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            store.put_opts(&location, PutPayload::from(bytes), options).await.map(|_| ())
-        })
+        let mut options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let is_data =
+            bytes.len() >= DATA_BYTES_MIN && ObjectName::parse(path).is_some_and(|name| name.is_data());
+        if let Some(class) = self.inner.data_class.as_ref().filter(|_| is_data) {
+            options.attributes.insert(Attribute::StorageClass, class.clone().into());
+        }
+        self.inner
+            .requests
+            .run(async move { store.put_opts(&location, PutPayload::from(bytes), options).await.map(|_| ()) })
     }
 
     /// True if a put that was not answered has created the object. It may still do so later.

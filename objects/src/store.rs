@@ -2,9 +2,10 @@
 
 use crate::layout::ShortId;
 use crate::local::{LocalStore, Readers, create_folder, readers};
+use crate::remote::{self, Remote};
 use crate::runtime::Requests;
 use crate::view::View;
-use crate::{Error, Location, Result, remote};
+use crate::{Error, Location, Result};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use pitr_codec::{Keys, Secret};
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) env: Env,
     pub(crate) requests: Requests,
     pub(crate) origin: Origin,
+    /// The storage class of data objects; `None` for the store's usual one.
+    pub(crate) data_class: Option<String>,
     /// True until it is known that the store never replaces an object by a put.
     pub(crate) is_unproven: AtomicBool,
     folder: Option<PathBuf>,
@@ -80,6 +83,7 @@ struct Parts {
     store: Arc<dyn ObjectStore>,
     requests: Requests,
     origin: Origin,
+    data_class: Option<String>,
     folder: Option<PathBuf>,
     place: String,
 }
@@ -123,6 +127,7 @@ impl Objects {
             store,
             requests: Requests::Caller,
             origin: Origin::Own,
+            data_class: None,
             folder,
             place: location.to_string(),
         };
@@ -133,13 +138,11 @@ impl Objects {
                 here(Arc::new(LocalStore::new(fs, root.clone(), location.to_string())), Some(root))
             }
             Location::Memory => here(Arc::new(InMemory::new()), None),
-            Location::Bucket(bucket) => Parts {
-                store: remote::open(bucket, options)?,
-                requests: Requests::start()?,
-                origin: Origin::Remote,
-                folder: None,
-                place: location.to_string(),
-            },
+            Location::Bucket(bucket) => {
+                let Remote { store, data_class } = remote::open(bucket, options)?;
+                let (requests, place) = (Requests::start()?, location.to_string());
+                Parts { store, requests, origin: Origin::Remote, data_class, folder: None, place }
+            }
         };
         Self::new(parts, env)
     }
@@ -171,7 +174,8 @@ impl Objects {
             Spawn::Inline => Requests::Caller,
         };
         let place = store.to_string();
-        Self::new(Parts { store, requests, origin: Origin::Caller, folder: None, place }, env)
+        let origin = Origin::Caller;
+        Self::new(Parts { store, requests, origin, data_class: None, folder: None, place }, env)
     }
 
     /// The objects in an existing folder of this machine.
@@ -207,12 +211,13 @@ impl Objects {
     }
 
     fn new(parts: Parts, env: &Env) -> Result<Self> {
-        let Parts { store, requests, origin, folder, place } = parts;
+        let Parts { store, requests, origin, data_class, folder, place } = parts;
         let inner = Inner {
             store,
             env: env.clone(),
             requests,
             origin,
+            data_class,
             is_unproven: AtomicBool::new(origin == Origin::Remote),
             folder,
             owner: OwnerToken(env.random_bytes().map_err(Error::Random)?),

@@ -5,11 +5,13 @@
 //!
 //! # Promises
 //! - The view's lease is taken before the listing: what it lists is not deleted while it lives.
+//! - It leaves out the shipped log objects that merged ones hold, and only those (`merged.rs`).
 //! - A listing of epochs is made after that of the log. So it has the fence of every log object
 //!   that came too late (FAILURES 21).
 //! - Leases, condemned objects, keys, packs and their index are never answered from the view.
 
 use crate::layout::SOURCES;
+use crate::merged::Merged;
 use crate::{Entry, Lease, Listing, Objects, Result};
 use pitr_codec::ObjectIndex;
 use std::collections::HashMap;
@@ -22,7 +24,7 @@ const EPOCHS: &str = "/epochs";
 
 #[derive(Debug)]
 pub(crate) struct View {
-    /// All objects below [`SOURCES`].
+    /// The objects below [`SOURCES`], without shipped log that was merged.
     listing: Listing,
     /// Later listings of epochs.
     epochs: Mutex<HashMap<String, Listing>>,
@@ -43,7 +45,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Objects {
     /// A handle that answers listings of sources as of now, and reads each small object once. For
-    /// one task of a reader; a writer must see what others do. The view of a view is itself.
+    /// one task of a reader; a writer must see what others do. Log objects that were shipped and
+    /// then merged into others are left out: on a remote store most of them are not even listed.
+    /// The view of a view is itself.
     ///
     /// # Errors
     /// Errors of the store.
@@ -53,7 +57,11 @@ impl Objects {
         }
         let base = self.clone();
         let lease = base.lease_to_read()?;
-        let listing = base.listing(SOURCES)?;
+        let mut merged = Merged::default();
+        let mut listing = base.listing_ahead(SOURCES, move |path| merged.next(path))?;
+        let mut merged = Merged::default();
+        listing.entries.iter().for_each(|entry| _ = merged.next(&entry.path));
+        listing.entries.retain(|entry| !merged.holds(&entry.path));
         let view = View { listing, epochs: Mutex::default(), kept: Mutex::default(), _lease: lease };
         Ok(Objects { view: Some(Arc::new(view)), ..base })
     }

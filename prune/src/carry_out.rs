@@ -208,7 +208,10 @@ impl Pruner {
             // of earlier runs.
             let catalog = source.archive.catalog()?;
             let sound = self.sound_holders(source, &catalog)?;
-            let is_held = |name: &LogName| catalog.holder(name).is_some_and(|holder| sound.contains(holder));
+            let is_held = |name: &LogName| {
+                let holders = catalog.holders(name);
+                !holders.is_empty() && holders.iter().all(|(holder, _)| sound.contains(holder))
+            };
             paths.extend(uncounted(source, &catalog, is_held));
         }
         Ok(paths)
@@ -217,8 +220,9 @@ impl Pruner {
     /// The merged log objects that can be read: what they replace may be deleted. Each is read
     /// whole and decoded.
     fn sound_holders(&self, source: &Source, catalog: &Catalog) -> Result<BTreeSet<LogName>> {
+        let replaced = catalog.replaced().iter();
         let holders: BTreeSet<LogName> =
-            catalog.replaced().iter().filter_map(|(name, _)| catalog.holder(name)).copied().collect();
+            replaced.flat_map(|(name, _)| catalog.holders(name)).map(|(holder, _)| *holder).collect();
         let check = |holder: &LogName| {
             let path = source.archive.folder().path(&SourceObject::Log(*holder));
             let whole = self.objects.get(&path)?;

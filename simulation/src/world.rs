@@ -54,6 +54,7 @@ impl World {
             object_bytes: 1 << (13 + rng.below(6)),
             frame_bytes: 1 << (12 + rng.below(4)),
             compact_count: 2 + rng.below(6) as usize,
+            check_every: Duration::from_secs(5 * rng.below(3)),
             ..ShipOptions::default()
         };
         let shipper = Shipper::claim(&archive, engine.wal(), options).unwrap();

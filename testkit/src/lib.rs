@@ -33,4 +33,4 @@ pub use engine::PageEngine;
 #[cfg(feature = "files")]
 pub use files::{Operation, Outcome, TestFs};
 #[cfg(feature = "store")]
-pub use store::{Answer, Request, TestStore};
+pub use store::{Answer, ListingOrder, Request, TestStore};

@@ -1,8 +1,8 @@
 //! An object store that fails, delays and counts as a test asks.
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -72,6 +72,18 @@ pub enum Answer {
     ListAll,
 }
 
+/// The order in which a store lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ListingOrder {
+    /// By path. A listing may begin behind one.
+    Sorted,
+    /// By path. A listing always begins at the start, as that of Azurite.
+    FromTheStart,
+    /// Backwards: no order that a caller may rely on, as in a directory bucket of S3.
+    Backwards,
+}
+
 type Hook = dyn Fn(&Request) -> Answer + Send + Sync;
 
 /// A store that asks a hook before each request and counts what is read. Without a hook it serves
@@ -80,6 +92,7 @@ type Hook = dyn Fn(&Request) -> Answer + Send + Sync;
 pub struct TestStore {
     store: Arc<dyn ObjectStore>,
     hook: Arc<Hook>,
+    order: ListingOrder,
     bytes_read: Arc<AtomicU64>,
 }
 
@@ -93,13 +106,24 @@ impl TestStore {
     /// A store that keeps its objects in `store`.
     #[must_use]
     pub fn around(store: Arc<dyn ObjectStore>) -> Self {
-        TestStore { store, hook: Arc::new(|_| Answer::Serve), bytes_read: Arc::default() }
+        TestStore {
+            store,
+            hook: Arc::new(|_| Answer::Serve),
+            order: ListingOrder::Sorted,
+            bytes_read: Arc::default(),
+        }
     }
 
     /// Answers each request as `hook` says. The hook may also do something at that moment.
     #[must_use]
     pub fn answering(self, hook: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         TestStore { hook: Arc::new(hook), ..self }
+    }
+
+    /// Lists in this order.
+    #[must_use]
+    pub fn listing(self, order: ListingOrder) -> Self {
+        TestStore { order, ..self }
     }
 
     /// Gives these answers to the first puts, and serves all other requests.
@@ -238,8 +262,29 @@ impl ObjectStore for TestStore {
             }
             Ok(Answer::LoseReply) => stream::iter([Err(broken())]).boxed(),
             Ok(Answer::ListAll) => self.store.list(None),
+            Ok(_) if self.order == ListingOrder::Backwards => {
+                let all = self.store.list(prefix).collect::<Vec<_>>();
+                all.map(|mut all| {
+                    all.reverse();
+                    stream::iter(all)
+                })
+                .flatten_stream()
+                .boxed()
+            }
             Ok(_) => self.store.list(prefix),
         }
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (listed, offset) = (self.list(prefix), offset.clone());
+        if self.order == ListingOrder::FromTheStart {
+            return listed;
+        }
+        listed.try_filter(move |meta| ready(meta.location > offset)).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -29,7 +29,7 @@ pub(crate) fn check(archive: &Archive, roots: &Roots, writers: bool) -> Result<F
 }
 
 fn look(archive: &Archive, roots: &Roots, writers: bool) -> Result<Found> {
-    let folder = archive.folder().logs();
+    let [folder, _] = archive.folder().logs();
     let mut found = Found::default();
     let catalog = match archive.catalog() {
         Ok(catalog) => catalog,

@@ -7,7 +7,7 @@
 //!   loader must verify that ([`Catalog::twins`], FAILURES 13).
 //! - Foreign names are listed, never read.
 
-use super::cover::Cover;
+use super::cover::{Cover, meeting};
 use super::intervals::cover;
 use super::lineage::{Leg, Lineage, Piece};
 use crate::error::Error;
@@ -145,12 +145,11 @@ impl Catalog {
         &self.replaced
     }
 
-    /// The object that counts and holds the start of this one's range; `None` if there is none.
+    /// The objects that count and hold the range of this one, which does not count: one, or several
+    /// if it was merged by another writer.
     #[must_use]
-    pub fn holder(&self, name: &LogName) -> Option<&LogName> {
-        let line = self.logs(name.timeline);
-        let (holder, _) = line.get(line.partition_point(|(one, _)| one.to <= name.from))?;
-        (holder.from <= name.from).then_some(holder)
+    pub fn holders(&self, name: &LogName) -> &[(LogName, u64)] {
+        meeting(self.logs(name.timeline), name)
     }
 
     /// Objects that do not count because they lie beyond their epoch's fence or their epoch was
@@ -302,6 +301,22 @@ mod tests {
         let logs = vec![name(1, 1, 0, 10), name(1, 2, 0, 10)];
         let found = Found { logs: logs.clone(), epochs: epochs(2), ..Found::default() };
         assert_eq!(Catalog::new(found).unwrap().twins(), [(logs[0].0, logs[1].0)]);
+    }
+
+    #[test]
+    fn what_was_merged_twice_may_have_several_holders() {
+        // FAILURES 24
+        let merged = |epoch, from, to| {
+            let (name, bytes) = name(1, epoch, from, to);
+            (LogName { level: 1, ..name }, bytes)
+        };
+        let shipped = name(1, 1, 30, 40);
+        let logs = vec![merged(1, 0, 30), shipped, merged(2, 10, 40)];
+        let catalog =
+            Catalog::new(Found { logs: logs.clone(), epochs: epochs(2), ..Found::default() }).unwrap();
+        assert_eq!(catalog.replaced(), [logs[2]]);
+        assert_eq!(catalog.holders(&logs[2].0), [logs[0], shipped], "each must be sound");
+        assert_eq!(catalog.holders(&name(1, 1, 40, 50).0), []);
     }
 
     #[test]

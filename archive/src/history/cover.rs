@@ -55,11 +55,9 @@ impl Cover {
 
     /// Fails unless objects that count hold the range of this one.
     fn check_replaced(&self, other: &LogName) -> Result<(), Error> {
-        let first = self.line.partition_point(|(name, _)| name.to <= other.from);
-        let rest = &self.line[first..];
-        let mut holding = rest.iter().map(|(name, _)| name).take_while(|name| name.from < other.to);
+        let meeting = meeting(&self.line, other);
         let mut reached = other.from;
-        let holds = holding.all(|name| {
+        let holds = meeting.iter().all(|(name, _)| {
             // A shipped object was merged as a whole; only merged ones overlap in other ways.
             let may_hold =
                 if other.level == 0 { name.covers(other) && name.level > 0 } else { name.from <= reached };
@@ -69,10 +67,17 @@ impl Cover {
         if holds && reached >= other.to {
             return Ok(());
         }
-        let overlapping = rest.first().map_or(*other, |(name, _)| *name);
+        let overlapping = meeting.first().map_or(*other, |(name, _)| *name);
         let (a, b) = if overlapping < *other { (overlapping, *other) } else { (*other, overlapping) };
         Err(Error::Overlap { a, b })
     }
+}
+
+/// The objects of a line that share a position with this one.
+pub(super) fn meeting<'l>(line: &'l [Sized], other: &LogName) -> &'l [Sized] {
+    let first = line.partition_point(|(name, _)| name.to <= other.from);
+    let rest = &line[first..];
+    &rest[..rest.partition_point(|(name, _)| name.from < other.to)]
 }
 
 /// Chooses a path through the ranges, which are sorted and differ: at each position the one from

@@ -249,11 +249,8 @@ impl Writer {
         let folder = self.archive.folder();
         let mut names: Vec<LogName> = Vec::new();
         for timeline in self.archive.timeline_names(&mut Vec::new())? {
-            let listed = self.archive.objects().list(&folder.logs_of(timeline, epoch))?;
-            names.extend(listed.iter().filter_map(|entry| match folder.object_at(&entry.path) {
-                Some(SourceObject::Log(name)) => Some(name),
-                _ => None,
-            }));
+            let listed = self.archive.log_names(folder.logs_of(timeline, epoch), &mut Vec::new())?;
+            names.extend(listed.into_iter().map(|(name, _)| name));
         }
         // If another successor was faster, its fence counts.
         let fence = Fence::behind(names).encode();

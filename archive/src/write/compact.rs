@@ -8,8 +8,9 @@
 //! # Promises
 //! - Only objects that count for good are merged: those of this writer after the check for a higher
 //!   claim, and those of writers before it, which are fenced.
-//! - An object is built from stored objects that were read back and checked, and is decoded and
-//!   compared before its put (FAILURES 30).
+//! - An object is built from its parts as they are stored: the newest ones are still in memory, the
+//!   others are read back. Each part is checked, and the object is decoded and compared before its
+//!   put (FAILURES 30).
 //! - It replaces others by its name alone (`history/cover.rs`): before its put nothing changes, and
 //!   after it nothing is missing. Nothing is deleted: `prune` does that.
 //! - A merged object bears the epoch of its parts, which are of one writer.
@@ -27,12 +28,15 @@ use pitr_codec::{Codec, ObjectIndex};
 use pitr_format::{Lsn, TimelineId};
 use pitr_objects::layout::{LogName, SourceObject};
 use pitr_objects::{Bytes, parallel};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The objects that are merged into one have at most this size together, bytes.
 const STORED_BYTES_MAX: u64 = 12 << 20;
+/// The newest shipped objects are kept in memory up to this size together, bytes: at one commit a
+/// second, those of the next merge.
+const FRESH_BYTES_MAX: usize = 1 << 20;
 /// Number of parts that are fetched at the same time and held.
 const PARTS_AT_ONCE: usize = 16;
 /// An object is merged if it has less than one part in this many of the largest span.
@@ -101,6 +105,32 @@ struct Line {
     news: usize,
     /// Objects that can't be merged: one of a merge was damaged, or of another log.
     left_alone: HashSet<LogName>,
+    fresh: Fresh,
+}
+
+/// The newest shipped objects as they are stored.
+#[derive(Debug, Default)]
+struct Fresh {
+    objects: BTreeMap<LogName, Bytes>,
+    bytes: usize,
+}
+
+impl Fresh {
+    fn keep(&mut self, name: LogName, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.objects.insert(name, bytes);
+        while self.bytes > FRESH_BYTES_MAX
+            && let Some((_, oldest)) = self.objects.pop_first()
+        {
+            self.bytes -= oldest.len();
+        }
+    }
+
+    /// Forgets the parts of this object.
+    fn forget(&mut self, whole: &LogName) {
+        self.objects.retain(|name, _| !whole.covers(name));
+        self.bytes = self.objects.values().map(Bytes::len).sum();
+    }
 }
 
 impl Line {
@@ -146,16 +176,18 @@ impl Compactor {
                 objects: catalog.logs(timeline).to_vec(),
                 news: options.count,
                 left_alone: HashSet::new(),
+                fresh: Fresh::default(),
             }),
             merging: Mutex::default(),
         }
     }
 
-    /// Takes note of an object that was shipped and counts, and of its size in bytes.
-    pub fn note(&self, name: LogName, bytes: u64) {
+    /// Takes note of an object that was shipped and counts, as it is stored.
+    pub fn note(&self, name: LogName, bytes: Bytes) {
         debug_assert_eq!(name.timeline, self.timeline, "a compactor has one timeline");
         let mut line = lock(&self.line);
-        line.insert(name, bytes);
+        line.insert(name, bytes.len() as u64);
+        line.fresh.keep(name, bytes);
         line.news += 1;
     }
 
@@ -201,6 +233,7 @@ impl Compactor {
         let mut line = lock(&self.line);
         line.objects.retain(|(one, _)| !name.covers(one));
         line.insert(name, bytes_after);
+        line.fresh.forget(&name);
         drop(line);
         let bytes_before = job.parts.iter().map(|(_, bytes)| bytes).sum();
         Ok(Some(Compacted { name, objects: job.parts.len(), bytes_before, bytes_after }))
@@ -219,6 +252,10 @@ impl Compactor {
     fn build(&self, Job { before, parts, level }: &Job) -> Result<Built> {
         let archive = self.writer.archive();
         let fetch = |(name, _): &(LogName, u64)| -> Result<Bytes> {
+            let fresh = lock(&self.line).fresh.objects.get(name).cloned();
+            if let Some(fresh) = fresh {
+                return Ok(fresh);
+            }
             Ok(archive.objects().get(&archive.folder().path(&SourceObject::Log(*name)))?)
         };
         let mut packer: Option<Packer> = None;

@@ -10,6 +10,7 @@
 //! - Decodes and compares each object before the put (FAILURES 30). If the reply to a put is lost,
 //!   it puts the same bytes again: a range never gets a second content.
 //! - [`Shipper::archived`] advances only after a put and a check for a higher claim (FAILURES 21).
+//!   Several puts may share one check ([`ShipOptions::check_every`]).
 
 use super::claim::Writer;
 use super::compact::{CompactOptions, Compactor};
@@ -22,12 +23,13 @@ use crate::stored::Timeline;
 use pitr_codec::Codec;
 use pitr_format::{Lsn, SegmentSize, TimelineId};
 use pitr_objects::layout::{LogName, SourceObject};
-use pitr_objects::parallel;
+use pitr_objects::{Bytes, parallel};
 use pitr_vfs::Spawn;
 use pitr_wal::{LogBatch, LogReader, Wal};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Settings of a [`Shipper`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,19 @@ pub struct ShipOptions {
     pub max_concurrent_uploads: usize,
     /// Number of adjacent small objects that a [`Compactor`] merges; at least 2.
     pub compact_count: usize,
+    /// Maximum time from a put to its check for a higher claim. Objects that were put within it
+    /// share one check, which is a request, and count as archived after it. Zero: each put has its
+    /// own. [`Shipper::acknowledge`] checks at once.
+    pub check_every: Duration,
 }
+
+impl ShipOptions {
+    /// [`check_every`](Self::check_every) of a thread that ships, while nobody waits for it.
+    pub const CHECK_EVERY: Duration = Duration::from_secs(5);
+}
+
+/// Stored objects that are not checked yet have at most this size together, bytes.
+const UNCHECKED_BYTES_MAX: usize = 1 << 20;
 
 impl Default for ShipOptions {
     fn default() -> Self {
@@ -56,6 +70,7 @@ impl Default for ShipOptions {
             frame_bytes: 1 << 20,
             max_concurrent_uploads: 4,
             compact_count: CompactOptions::default().count,
+            check_every: Duration::ZERO,
         }
     }
 }
@@ -88,8 +103,9 @@ pub struct Shipper {
     jumps: BTreeMap<Lsn, Lsn>,
     /// True if the log between the end of the archive and the start of the local log is lost.
     lost: bool,
-    /// Built objects that do not count yet, ascending.
+    /// Built objects that are not known to be stored, or that follow one, ascending.
     pending: Vec<Pending>,
+    unchecked: Unchecked,
     compactor: Arc<Compactor>,
 }
 
@@ -114,6 +130,16 @@ impl Rest {
 struct Pending {
     built: Built,
     is_put: AtomicBool,
+}
+
+/// Stored objects that wait for the check for a higher claim, ascending.
+#[derive(Debug, Default)]
+struct Unchecked {
+    objects: Vec<(LogName, Bytes)>,
+    /// Their size, bytes.
+    bytes: usize,
+    /// Monotonic time of the first one's put.
+    since: Duration,
 }
 
 impl Shipper {
@@ -187,6 +213,7 @@ impl Shipper {
             jumps,
             lost: false,
             pending: Vec::new(),
+            unchecked: Unchecked::default(),
             compactor,
         })
     }
@@ -195,6 +222,41 @@ impl Shipper {
     #[must_use]
     pub fn archived(&self) -> Option<Lsn> {
         self.archived
+    }
+
+    /// Everything below this position is stored. It counts as archived after the next check.
+    #[must_use]
+    pub fn stored(&self) -> Option<Lsn> {
+        self.unchecked.objects.last().map(|(name, _)| name.to).or(self.archived)
+    }
+
+    /// Checks for a higher claim, after which everything that is stored counts as archived. Does
+    /// nothing if everything does.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if another writer took over; [`Error::Objects`].
+    pub fn acknowledge(&mut self) -> Result<()> {
+        if self.unchecked.objects.is_empty() {
+            return Ok(());
+        }
+        self.writer.check()?;
+        for (name, bytes) in std::mem::take(&mut self.unchecked).objects {
+            self.archived = Some(self.jumps.remove(&name.to).unwrap_or(name.to));
+            self.compactor.note(name, bytes);
+        }
+        Ok(())
+    }
+
+    /// True if stored objects have waited long enough for their check.
+    #[must_use]
+    pub fn is_check_due(&self) -> bool {
+        let Unchecked { objects, bytes, since } = &self.unchecked;
+        let waited = self.now().saturating_sub(*since);
+        !objects.is_empty() && (waited >= self.options.check_every || *bytes >= UNCHECKED_BYTES_MAX)
+    }
+
+    fn now(&self) -> Duration {
+        self.writer.archive().objects().env().clock.monotonic()
     }
 
     /// The writer that the shipper uses.
@@ -209,7 +271,8 @@ impl Shipper {
         &self.compactor
     }
 
-    /// Archives everything that is durable now.
+    /// Stores everything that is durable now. With [`ShipOptions::check_every`] a part of it may
+    /// not count as archived yet.
     ///
     /// After an error of the repository another call continues where this one stopped.
     ///
@@ -229,7 +292,7 @@ impl Shipper {
     }
 
     /// Like [`ship`](Self::ship), but at most as many objects as may be put at the same time, up to
-    /// `until`, which must be durable. `None` if everything below `until` is archived.
+    /// `until`, which must be durable. `None` if everything below `until` is stored.
     ///
     /// # Errors
     /// Errors of [`ship`](Self::ship).
@@ -238,7 +301,13 @@ impl Shipper {
         if self.pending.is_empty() {
             self.build(log, until)?;
         }
-        if self.pending.is_empty() { Ok(None) } else { self.put_pending().map(Some) }
+        if !self.pending.is_empty() {
+            return self.put_pending().map(Some);
+        }
+        if self.is_check_due() {
+            self.acknowledge()?;
+        }
+        Ok(None)
     }
 
     /// Builds the next objects.
@@ -343,8 +412,8 @@ impl Shipper {
     }
 
     /// Puts the built objects. An object counts when it is known to be stored, when those before it
-    /// count, and when no other writer took over; until then it is kept here, and the same bytes
-    /// are put again.
+    /// count, and when no other writer took over. Until it is known to be stored the same bytes are
+    /// put again.
     fn put_pending(&mut self) -> Result<Shipped> {
         let archive = self.writer.archive();
         let put = |pending: &Pending| {
@@ -362,16 +431,18 @@ impl Shipper {
         let is_put = |pending: &&Pending| pending.is_put.load(Ordering::Relaxed);
         let stored = self.pending.iter().take_while(is_put).count();
         let mut shipped = Shipped::default();
-        if stored > 0 {
-            self.writer.check()?;
+        if self.unchecked.objects.is_empty() {
+            self.unchecked.since = self.now();
         }
         for Pending { built, .. } in self.pending.drain(..stored) {
-            let bytes = built.bytes.len() as u64;
             shipped.objects += 1;
             shipped.raw_bytes += built.raw_bytes;
-            shipped.stored_bytes += bytes;
-            self.archived = Some(self.jumps.remove(&built.name.to).unwrap_or(built.name.to));
-            self.compactor.note(built.name, bytes);
+            shipped.stored_bytes += built.bytes.len() as u64;
+            self.unchecked.bytes += built.bytes.len();
+            self.unchecked.objects.push((built.name, built.bytes));
+        }
+        if self.is_check_due() {
+            self.acknowledge()?;
         }
         outcome.map(|()| shipped)
     }

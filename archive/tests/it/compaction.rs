@@ -9,6 +9,7 @@ use pitr_wal::Wal;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A log whose archive is in memory.
 struct Line {
@@ -92,9 +93,102 @@ fn small_objects_become_one_and_merged_ones_are_merged_again() {
     assert!(next.compactor().compact().unwrap().is_some());
     assert_eq!(levels(&line.line()), [2, 1, 0, 0]);
     let catalog = line.archive.catalog().unwrap();
-    let is_of_its_parts = |(name, _): &(LogName, u64)| catalog.holder(name).unwrap().epoch == name.epoch;
+    let is_of_its_parts = |(name, _): &(LogName, u64)| catalog.holders(name)[0].0.epoch == name.epoch;
     assert!(catalog.replaced().len() > 20 && catalog.replaced().iter().all(is_of_its_parts));
     line.check_whole();
+}
+
+/// A store in memory, and what was asked of it.
+fn asked() -> (TestStore, Arc<Mutex<Vec<Request>>>) {
+    let asked = Arc::<Mutex<Vec<Request>>>::default();
+    let all = Arc::clone(&asked);
+    let store = TestStore::memory().answering(move |request| {
+        all.lock().unwrap().push(request.clone());
+        Answer::Serve
+    });
+    (store, asked)
+}
+
+#[test]
+fn what_was_just_shipped_is_not_read_back_to_be_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, asked) = asked();
+    let line = Line::new(dir.path(), store);
+    let mut shipper = line.shipper(1 << 20, 16);
+    ship_each(&line, &mut shipper, 1..17);
+    let gets = || {
+        let asked = std::mem::take(&mut *asked.lock().unwrap());
+        asked.into_iter().filter(|one| matches!(one, Request::Get(_))).count()
+    };
+    gets();
+    assert_eq!(shipper.compactor().compact().unwrap().unwrap().objects, 16);
+    assert_eq!(gets(), 0);
+    // Another process has nothing in memory.
+    ship_each(&line, &mut shipper, 17..33);
+    let next = line.shipper(1 << 20, 16);
+    gets();
+    assert_eq!(next.compactor().compact().unwrap().unwrap().objects, 16);
+    assert!(gets() >= 16, "the parts, and the footer of the object before them");
+    line.check_whole();
+}
+
+#[test]
+fn what_is_stored_counts_after_a_check_that_several_puts_share() {
+    // FAILURES 21
+    let dir = tempfile::tempdir().unwrap();
+    let (store, asked) = asked();
+    let line = Line::new(dir.path(), store);
+    let claims = || {
+        let asked = std::mem::take(&mut *asked.lock().unwrap());
+        asked.iter().filter(|one| matches!(one, Request::Get(path) if path.ends_with("-claim"))).count()
+    };
+    let every = |check_every| {
+        let first = line.shipper(1 << 20, 64);
+        let options = ShipOptions { check_every, ..options(1 << 20, 1 << 16) };
+        let catalog = line.archive.catalog().unwrap();
+        Shipper::new(first.writer().clone(), &catalog, &line.wal, TimelineId::FIRST, LOG_ID, options).unwrap()
+    };
+    let mut shipper = every(Duration::from_secs(3600));
+    claims();
+    ship_each(&line, &mut shipper, 1..9);
+    assert_eq!((claims(), shipper.archived(), shipper.stored()), (0, None, Some(line.wal.durable())));
+    shipper.acknowledge().unwrap();
+    assert_eq!((claims(), shipper.archived()), (1, Some(line.wal.durable())));
+    shipper.acknowledge().unwrap();
+    assert_eq!(claims(), 0, "everything counts");
+
+    // Another writer took over: what was put since then never counts.
+    let before = shipper.archived();
+    let mut next = every(Duration::from_millis(1));
+    ship_each(&line, &mut shipper, 9..12);
+    assert!(matches!(shipper.acknowledge(), Err(Error::Fenced { .. })));
+    assert_eq!(shipper.archived(), before);
+    ship_each(&line, &mut next, 12..13);
+    std::thread::sleep(Duration::from_millis(2));
+    next.ship(&line.wal).unwrap();
+    assert_eq!(next.archived(), Some(line.wal.durable()), "the time has passed");
+    line.check_whole();
+}
+
+#[test]
+fn a_view_neither_lists_nor_shows_what_was_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, asked) = asked();
+    let line = Line::new(dir.path(), store);
+    let mut shipper = line.shipper(1 << 20, 64);
+    ship_each(&line, &mut shipper, 1..1101);
+    while shipper.compactor().compact().unwrap().is_some() {}
+    ship_each(&line, &mut shipper, 1101..1111);
+    let live = line.archive.catalog().unwrap();
+    assert!(live.replaced().len() > 1000, "{}", live.replaced().len());
+    asked.lock().unwrap().clear();
+    let view = line.archive.objects().view().unwrap();
+    let lists = asked.lock().unwrap().iter().filter(|one| matches!(one, Request::List(_))).count();
+    assert_eq!(lists, 2, "the second one begins behind what was merged");
+    let viewed = Archive::new(view, SourceName::new("app").unwrap()).catalog().unwrap();
+    assert_eq!(viewed.logs(TimelineId::FIRST), live.logs(TimelineId::FIRST));
+    let is_merged = |(name, _): &(LogName, u64)| name.level > 0;
+    assert!(viewed.replaced().iter().all(is_merged), "{:?}", viewed.replaced());
 }
 
 #[test]
@@ -163,8 +257,9 @@ fn a_damaged_object_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let store = TestStore::memory();
     let line = Line::new(dir.path(), store.clone());
-    let mut shipper = line.shipper(1 << 20, 3);
-    ship_each(&line, &mut shipper, 1..8);
+    ship_each(&line, &mut line.shipper(1 << 20, 3), 1..8);
+    // Another process, which reads what it merges.
+    let shipper = line.shipper(1 << 20, 3);
     let names = line.line();
     let path = line.archive.folder().path(&SourceObject::Log(names[1]));
     let mut bytes = line.archive.objects().get(&path).unwrap().to_vec();

@@ -11,6 +11,11 @@ pub const PACKS: &str = "packs";
 pub const INDEX: &str = "index";
 /// Folder of the sources' folders.
 pub const SOURCES: &str = "sources";
+/// Folder of a source's log objects that were shipped.
+pub(super) const LOG: &str = "log";
+/// Folder of a source's log objects that were merged from others. A listing has it before
+/// [`LOG`].
+pub(super) const MERGED: &str = "compacted";
 /// Folder of the leases.
 pub const LEASES: &str = "leases";
 /// Folder of the condemnations.
@@ -49,11 +54,13 @@ pub(crate) fn may_hold_objects(path: &str) -> bool {
         [PACKS, front] => number(front, 2).is_some(),
         [KEYS, repository] | [KEYS, repository, SLOTS | RINGS] => is_repository(repository),
         [SOURCES, name]
-        | [SOURCES, name, "log" | "epochs" | "timelines" | "snapshots" | "pruned" | "points"] => {
+        | [SOURCES, name, LOG | MERGED | "epochs" | "timelines" | "snapshots" | "pruned" | "points"] => {
             is_source(name)
         }
-        [SOURCES, name, "log" | "snapshots" | "pruned", timeline] => is_source(name) && is_timeline(timeline),
-        [SOURCES, name, "log" | "snapshots", timeline, epoch] => {
+        [SOURCES, name, LOG | MERGED | "snapshots" | "pruned", timeline] => {
+            is_source(name) && is_timeline(timeline)
+        }
+        [SOURCES, name, LOG | MERGED | "snapshots", timeline, epoch] => {
             is_source(name) && is_timeline(timeline) && is_epoch(epoch)
         }
         _ => false,
@@ -70,6 +77,7 @@ mod tests {
             "packs",
             "packs/0f",
             "sources/db/log/00000001/0000000000000001",
+            "sources/db/compacted/00000001/0000000000000001",
             "sources/db/points",
             "sources/db",
         ] {

@@ -51,6 +51,13 @@ pub enum ObjectName {
 }
 
 impl ObjectName {
+    /// True for an object with the content of files or of a log. All others are metadata, which
+    /// each command reads.
+    #[must_use]
+    pub const fn is_data(&self) -> bool {
+        matches!(self, ObjectName::Pack(_) | ObjectName::Source(_, SourceObject::Log(_)))
+    }
+
     /// The object at `path`. `None` if [`path`](Self::path) never returns this path.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {

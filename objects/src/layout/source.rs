@@ -1,7 +1,7 @@
 //! The objects of one source.
 
 use super::digits::{Hex, NARROW, WIDE, bytes, number};
-use super::folder::SOURCES;
+use super::folder::{LOG, MERGED, SOURCES};
 use pitr_codec::ObjectKind;
 use pitr_format::{Epoch, Lsn, SourceName, TimelineId};
 use std::fmt;
@@ -60,16 +60,18 @@ impl SourceFolder {
         format!("{self}/epochs")
     }
 
-    /// Folder of the log objects.
+    /// Folders of the log objects: those that were shipped, and those that were merged. To be
+    /// listed in this order: what a merged object replaces is deleted after it was put.
     #[must_use]
-    pub fn logs(&self) -> String {
-        format!("{self}/log")
+    pub fn logs(&self) -> [String; 2] {
+        [LOG, MERGED].map(|folder| format!("{self}/{folder}"))
     }
 
-    /// Folder of the log objects of one timeline by one writer.
+    /// Folders of the log objects of one timeline by one writer, in the order of
+    /// [`logs`](Self::logs).
     #[must_use]
-    pub fn logs_of(&self, timeline: TimelineId, epoch: Epoch) -> String {
-        format!("{self}/log/{:08x}/{:016x}", timeline.get(), epoch.get())
+    pub fn logs_of(&self, timeline: TimelineId, epoch: Epoch) -> [String; 2] {
+        self.logs().map(|folder| format!("{folder}/{:08x}/{:016x}", timeline.get(), epoch.get()))
     }
 
     /// Folder of the ranges that retention deleted.
@@ -175,8 +177,11 @@ impl SourceObject {
                 (number, "fence") => SourceObject::Fence(epoch(number)?),
                 _ => return None,
             },
-            ["log", of, writer, name] => {
+            [folder @ (LOG | MERGED), of, writer, name] => {
                 let (range, level) = level(name)?;
+                if folder_of(level) != folder {
+                    return None;
+                }
                 let (from, to) = span(range)?;
                 SourceObject::Log(LogName { timeline: timeline(of)?, epoch: epoch(writer)?, from, to, level })
             }
@@ -263,9 +268,15 @@ impl LogName {
 impl fmt::Display for LogName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LogName { timeline, from, to, epoch, level } = self;
-        write!(f, "log/{:08x}/{:016x}/{:016x}-{:016x}", timeline.get(), epoch.get(), from.get(), to.get())?;
+        let (folder, timeline, epoch) = (folder_of(*level), timeline.get(), epoch.get());
+        write!(f, "{folder}/{timeline:08x}/{epoch:016x}/{:016x}-{:016x}", from.get(), to.get())?;
         if *level > 0 { write!(f, "-{level}") } else { Ok(()) }
     }
+}
+
+/// The folder of log objects of a level.
+const fn folder_of(level: u8) -> &'static str {
+    if level == 0 { LOG } else { MERGED }
 }
 
 /// A range of a timeline's log whose objects retention deleted, or is about to delete.
@@ -406,7 +417,8 @@ mod tests {
         let log = "sources/app/log/00000001/0000000000000001/0000000000000000-0000000000001000";
         let root = "sources/app/snapshots/00000001/0000000000000001/0000000000001000-0a1b2c3d";
         assert!(folder.object_at(log).is_some() && folder.object_at(root).is_some());
-        assert!(folder.object_at(&format!("{log}-1")).is_some());
+        let merged = format!("{}-1", log.replace("/log/", "/compacted/"));
+        assert!(folder.object_at(&merged).is_some());
         for foreign in [
             log.to_uppercase().as_str(),
             // FAILURES 28: another folder whose name has the same beginning.
@@ -415,10 +427,12 @@ mod tests {
             &log.replace("00000001/0", "00000000/0"),
             &format!("{log}.tmp"),
             &log.replace("0000000000001000", "0000000000000000"),
-            &format!("{log}-"),
-            &format!("{log}-0"),
-            &format!("{log}-10"),
-            &format!("{log}-a"),
+            &format!("{log}-1"),
+            &log.replace("/log/", "/compacted/"),
+            &merged.replace("-1", "-"),
+            &merged.replace("-1", "-0"),
+            &format!("{merged}0"),
+            &merged.replace("-1", "-a"),
             "sources/app/epochs/0000000000000001-other",
             "sources/app/epochs/0000000000000000-claim",
             "sources/app/log",

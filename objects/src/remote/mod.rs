@@ -35,6 +35,17 @@ use thiserror::Error;
 /// the same name in lower case does the same.
 pub const INSTANCE_VARIABLE: &str = "PITR_INSTANCE_CREDENTIALS";
 
+/// Names the storage class of data objects: packs, and large log objects. The option of the same
+/// name in lower case does the same. Metadata has the store's usual class.
+pub const CLASS_VARIABLE: &str = "PITR_STORAGE_CLASS";
+
+/// The store of a bucket.
+pub(crate) struct Remote {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// The storage class of data objects; `None` for the store's usual one.
+    pub(crate) data_class: Option<String>,
+}
+
 /// Why a remote store can't be used as it is configured. No message holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -89,6 +100,16 @@ pub enum SetupError {
         /// The kind of store.
         store: StoreKind,
     },
+    /// Objects of this storage class can't be read at once.
+    #[error(
+        "{CLASS_VARIABLE}={class}: what is stored in this class must be brought back before it can be read, so nothing could be restored from it at once; choose a class that is read like any other, such as {instead}"
+    )]
+    Offline {
+        /// The storage class.
+        class: String,
+        /// A cheap class whose objects can be read at once.
+        instead: &'static str,
+    },
     /// A setting is not valid.
     #[error("a setting of the store is not valid: {0}")]
     Value(String),
@@ -103,7 +124,7 @@ pub enum SetupError {
 }
 
 /// The store of a bucket. `options` override the environment variables.
-pub(crate) fn open(bucket: &Bucket, options: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>> {
+pub(crate) fn open(bucket: &Bucket, options: &BTreeMap<String, String>) -> Result<Remote> {
     let opened = store_of(bucket, variables(), options);
     opened.map_err(|source| Error::Setup { place: bucket.to_string(), source })
 }
@@ -113,7 +134,7 @@ fn store_of(
     bucket: &Bucket,
     _: impl IntoIterator<Item = (String, String)>,
     _: &BTreeMap<String, String>,
-) -> Result<Arc<dyn ObjectStore>, SetupError> {
+) -> Result<Remote, SetupError> {
     Err(not_included(bucket))
 }
 
@@ -122,10 +143,11 @@ fn store_of(
     bucket: &Bucket,
     variables: impl IntoIterator<Item = (String, String)>,
     options: &BTreeMap<String, String>,
-) -> Result<Arc<dyn ObjectStore>, SetupError> {
+) -> Result<Remote, SetupError> {
     use object_store::{path::Path, prefix::PrefixStore};
     client::install_tls();
     let settings = settings::Settings::new(bucket.store, variables, options);
+    let data_class = settings.data_class()?;
     let store: Arc<dyn ObjectStore> = match bucket.store {
         #[cfg(feature = "s3")]
         StoreKind::S3 => Arc::new(s3::build(&bucket.name, &settings)?),
@@ -137,11 +159,11 @@ fn store_of(
         _ => return Err(not_included(bucket)),
     };
     if bucket.prefix.is_empty() {
-        return Ok(store);
+        return Ok(Remote { store, data_class });
     }
     let bad = |_| SetupError::Value(crate::bucket::BucketError::Prefix.to_string());
     let prefix = Path::parse(&bucket.prefix).map_err(bad)?;
-    Ok(Arc::new(PrefixStore::new(store, prefix)))
+    Ok(Remote { store: Arc::new(PrefixStore::new(store, prefix)), data_class })
 }
 
 #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]

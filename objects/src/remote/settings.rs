@@ -1,11 +1,14 @@
 //! Settings of a store: environment variables and options.
 
 use super::secrets::Secrets;
-use super::{INSTANCE_VARIABLE, SetupError};
+use super::{CLASS_VARIABLE, INSTANCE_VARIABLE, SetupError};
 use crate::bucket::StoreKind;
 use object_store::Error as StoreError;
 use std::collections::BTreeMap;
 use std::str::FromStr;
+
+/// Maximum length of the name of a storage class, bytes.
+const CLASS_BYTES_MAX: usize = 64;
 
 /// The settings of a store in the order in which they apply: a later one overrides an earlier one.
 #[derive(Debug)]
@@ -15,6 +18,7 @@ pub(super) struct Settings {
     /// The credentials of the cloud machine may be used.
     pub(super) instance: bool,
     pub(super) home: Option<String>,
+    data_class: Option<String>,
     pub(super) secrets: Secrets,
 }
 
@@ -43,11 +47,13 @@ impl Settings {
             StoreKind::Azure => ("AZURE_", &["IDENTITY_ENDPOINT"]),
         };
         let (values, secrets) = (Vec::new(), Secrets::default());
-        let mut settings = Settings { store, values, instance: false, home: None, secrets };
+        let mut settings = Settings { store, values, instance: false, home: None, data_class: None, secrets };
         // An empty variable is as good as none.
         for (name, value) in variables.into_iter().filter(|(_, value)| !value.is_empty()) {
             if name == INSTANCE_VARIABLE {
                 settings.instance = is_true(&value);
+            } else if name == CLASS_VARIABLE {
+                settings.data_class = Some(value);
             } else if name == "HOME" {
                 settings.home = Some(value);
             } else if name.starts_with(begins) || also.contains(&name.as_str()) {
@@ -58,6 +64,8 @@ impl Settings {
         for (key, value) in options {
             if *key == INSTANCE_VARIABLE.to_ascii_lowercase() {
                 settings.instance = is_true(value);
+            } else if *key == CLASS_VARIABLE.to_ascii_lowercase() {
+                settings.data_class = Some(value.clone()).filter(|value| !value.is_empty());
             } else {
                 settings.add(key.clone(), value.clone(), true);
             }
@@ -68,6 +76,29 @@ impl Settings {
     fn add(&mut self, key: String, value: String, is_option: bool) {
         self.secrets.note(&key, &value);
         self.values.push(Setting { key, value, is_option });
+    }
+
+    /// The storage class of data objects. Stores other than the clouds' own have classes of their
+    /// own, so any name is taken, except one whose objects can't be read at once.
+    ///
+    /// # Errors
+    /// [`SetupError::Offline`]; [`SetupError::Value`].
+    pub(super) fn data_class(&self) -> Result<Option<String>, SetupError> {
+        let Some(class) = &self.data_class else { return Ok(None) };
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        if class.len() > CLASS_BYTES_MAX || !class.bytes().all(is_name) {
+            let what = format!("{CLASS_VARIABLE} is not the name of a storage class");
+            return Err(SetupError::Value(what));
+        }
+        let (offline, instead): (&[&str], _) = match self.store {
+            StoreKind::S3 => (&["GLACIER", "DEEP_ARCHIVE"], "STANDARD_IA or GLACIER_IR"),
+            StoreKind::Azure => (&["Archive"], "Cool or Cold"),
+            StoreKind::Gcs => (&[], ""),
+        };
+        match offline.iter().any(|name| name.eq_ignore_ascii_case(class)) {
+            true => Err(SetupError::Offline { class: class.clone(), instead }),
+            false => Ok(Some(class.clone())),
+        }
     }
 
     /// True if there is a setting of this name.

@@ -11,7 +11,7 @@ fn owned(pairs: Pairs<'_>) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-fn open(url: &str, variables: Pairs<'_>, options: Pairs<'_>) -> Result<Arc<dyn ObjectStore>, SetupError> {
+fn open(url: &str, variables: Pairs<'_>, options: Pairs<'_>) -> Result<Remote, SetupError> {
     match Location::parse(url).unwrap() {
         Location::Bucket(bucket) => store_of(&bucket, owned(variables), &owned(options)),
         other => panic!("{other:?}"),
@@ -20,7 +20,7 @@ fn open(url: &str, variables: Pairs<'_>, options: Pairs<'_>) -> Result<Arc<dyn O
 
 /// What is said when a store can't be made. It never holds the secret.
 fn refusal(url: &str, variables: Pairs<'_>, options: Pairs<'_>) -> String {
-    let error = open(url, variables, options).unwrap_err();
+    let Err(error) = open(url, variables, options) else { panic!("{url} {variables:?} makes a store") };
     assert!(!format!("{error} {error:?}").contains("sWoRdFiSh"), "{error:?}");
     error.to_string()
 }
@@ -91,6 +91,36 @@ fn options_override_variables_and_must_be_known() {
     );
     // Variables of other programs are not ours to judge.
     assert!(open("s3://bucket", &[S3[0], S3[1], S3[2], ("AWS_PAGER", "less")], &[]).is_ok());
+}
+
+#[test]
+fn a_storage_class_must_be_readable_at_once() {
+    let class = |url, value| {
+        let variables =
+            [&S3[..], &AZURE, &[("GOOGLE_BEARER_TOKEN", SECRET), (CLASS_VARIABLE, value)]].concat();
+        open(url, &variables, &[]).map(|remote| remote.data_class)
+    };
+    for (url, known) in [
+        ("s3://bucket/x", "STANDARD_IA"),
+        ("s3://bucket", "GLACIER_IR"),
+        ("s3://bucket", "our-own_class"),
+        ("gs://bucket", "ARCHIVE"),
+        ("az://container", "Cool"),
+    ] {
+        assert_eq!(class(url, known), Ok(Some(known.to_owned())), "{url} {known}");
+    }
+    assert_eq!(class("s3://bucket", ""), Ok(None));
+    for (url, offline, says) in [
+        ("s3://bucket", "DEEP_ARCHIVE", "STANDARD_IA"),
+        ("s3://bucket", "glacier", "STANDARD_IA"),
+        ("az://container", "archive", "Cool"),
+    ] {
+        let refused = class(url, offline).unwrap_err().to_string();
+        assert!(refused.contains(says) && refused.contains("PITR_STORAGE_CLASS="), "{refused}");
+    }
+    assert!(matches!(class("s3://bucket", "two\nlines"), Err(SetupError::Value(_))));
+    let by_option = open("s3://bucket", &S3, &[("pitr_storage_class", "STANDARD_IA")]);
+    assert_eq!(by_option.unwrap().data_class.as_deref(), Some("STANDARD_IA"));
 }
 
 #[test]

@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 
 const SECRET: &str = "sWoRdFiSh/0123456789+abcdef==";
 
-fn open(url: &str, options: &[(&str, &str)]) -> Result<Objects> {
+type Settings<'a> = &'a [(&'a str, &'a str)];
+
+fn open(url: &str, options: Settings<'_>) -> Result<Objects> {
     let options: BTreeMap<String, String> =
         options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     Objects::open_with(&Location::parse(url).unwrap(), &options, &Env::system())
@@ -42,6 +45,11 @@ fn a_repository_shows_its_bucket_and_no_secret() {
 
 /// Answers every request with `answer`, which ends the connection.
 fn server(answer: &'static str) -> String {
+    recording(answer, Arc::default())
+}
+
+/// Like [`server`], and keeps the lines of the requests' heads, in lower case.
+fn recording(answer: &'static str, lines: Arc<Mutex<Vec<String>>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -49,9 +57,11 @@ fn server(answer: &'static str) -> String {
             let mut stream = BufReader::new(stream.unwrap());
             let (mut line, mut body) = (String::new(), 0);
             while stream.read_line(&mut line).is_ok_and(|n| n > 0) && line != "\r\n" {
-                if let Some(len) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                let lower = line.to_ascii_lowercase();
+                if let Some(len) = lower.strip_prefix("content-length:") {
                     body = len.trim().parse().unwrap();
                 }
+                lines.lock().unwrap().push(lower.trim().to_owned());
                 line.clear();
             }
             let _ = stream.read_exact(&mut vec![0; body]);
@@ -71,7 +81,7 @@ fn an_error_holds_the_stores_message_and_no_secret() {
     assert_eq!(REFUSAL.split_once("\r\n\r\n").unwrap().1.len(), 167);
     let endpoint = server(REFUSAL);
     let account = format!("{endpoint}/acc");
-    let stores: [(&str, &[(&str, &str)]); 4] = [
+    let stores: [(&str, Settings<'_>); 4] = [
         (
             "s3://bucket",
             &[
@@ -116,4 +126,69 @@ fn an_error_holds_the_stores_message_and_no_secret() {
         let put = objects.put_new("x", vec![1]).unwrap_err();
         assert!(put.to_string().contains("InvalidToken: The provided token"), "{url}: {put}");
     }
+}
+
+/// The lines of the requests by which an object of this size is put.
+fn put_lines(url: &str, options: Settings<'_>, endpoint: &str, path: &str, size: usize) -> Vec<String> {
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let address = recording(REFUSAL, Arc::clone(&lines));
+    let address = if url.starts_with("az") { format!("{address}/acc") } else { address };
+    let options = [options, &[(endpoint, &address)]].concat();
+    open(url, &options).unwrap().put_new(path, vec![7; size]).unwrap_err();
+    let lines = lines.lock().unwrap();
+    lines.clone()
+}
+
+const S3: [(&str, &str); 2] = [("aws_access_key_id", "AKIAKEY"), ("aws_secret_access_key", SECRET)];
+
+#[test]
+fn data_has_the_storage_class_that_was_asked_for_and_metadata_has_not() {
+    let log = "sources/app/log/00000001/0000000000000001/0000000000000000-0000000000001000";
+    let merged = format!("{}-1", log.replace("/log/", "/compacted/"));
+    let pack = format!("packs/0f/0f{}", "a".repeat(62));
+    let azure = [("azure_storage_account_name", "acc"), ("azure_storage_account_key", "c1dvUmRGaVNo")];
+    let stores: [(&str, Settings<'_>, &str, &str); 3] = [
+        ("s3://bucket", &S3, "aws_endpoint", "x-amz-storage-class: cold_ia"),
+        (
+            "gs://bucket",
+            &[("google_bearer_token", SECRET)],
+            "google_base_url",
+            "x-goog-storage-class: cold_ia",
+        ),
+        ("az://container/x", &azure, "azure_storage_endpoint", "x-ms-access-tier: cold_ia"),
+    ];
+    for (url, options, endpoint, line) in stores {
+        let options = [options, &[("pitr_storage_class", "COLD_IA")]].concat();
+        let has = |path: &str, size| {
+            let lines = put_lines(url, &options, endpoint, path, size);
+            assert!(lines.iter().any(|line| line.starts_with("put ")), "{lines:?}");
+            lines.iter().any(|found| found == line)
+        };
+        for data in [&pack, log, &merged] {
+            assert!(has(data, 128 << 10), "{url} {data}");
+        }
+        assert!(!has(log, (128 << 10) - 1), "a small object costs more in a cheaper class");
+        for metadata in ["repository", "sources/app/epochs/0000000000000001-claim"] {
+            assert!(!has(metadata, 1 << 20), "{url} {metadata}");
+        }
+    }
+    let usual = put_lines("s3://bucket", &S3, "aws_endpoint", &pack, 1 << 20);
+    assert!(!usual.iter().any(|line| line.contains("storage-class")), "{usual:?}");
+}
+
+#[test]
+fn encryption_by_the_store_is_asked_for_with_each_put() {
+    let lines =
+        |options: Settings<'_>| put_lines("s3://bucket", &[&S3, options].concat(), "aws_endpoint", "x", 10);
+    let kms = lines(&[("aws_server_side_encryption", "aws:kms"), ("aws_sse_kms_key_id", "key-7")]);
+    for line in
+        ["x-amz-server-side-encryption: aws:kms", "x-amz-server-side-encryption-aws-kms-key-id: key-7"]
+    {
+        assert!(kms.iter().any(|found| found == line), "{kms:?}");
+    }
+    let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    let own = lines(&[("aws_server_side_encryption", "sse-c"), ("aws_sse_customer_key_base64", key)]);
+    let sent = format!("x-amz-server-side-encryption-customer-key: {}", key.to_ascii_lowercase());
+    assert!(own.contains(&sent), "{own:?}");
+    assert!(!lines(&[]).iter().any(|line| line.contains("encryption")));
 }

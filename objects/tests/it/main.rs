@@ -9,13 +9,16 @@ mod keys;
 mod puts;
 
 use pitr_codec::{Codec, HEADER_BYTES, ObjectBuilder, ObjectKind, TAIL_BYTES_HINT, encode_frame};
-use pitr_format::Timestamp;
+use pitr_format::{Epoch, Lsn, SourceName, TimelineId, Timestamp};
+use pitr_objects::layout::{LogName, SourceFolder, SourceObject};
+use pitr_objects::object_store::ObjectStore;
 use pitr_objects::object_store::ObjectStoreExt;
 use pitr_objects::object_store::memory::InMemory;
 use pitr_objects::*;
-use pitr_testkit::{Answer, Request, TestStore};
+use pitr_testkit::{Answer, ListingOrder, Request, TestStore};
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn container(objects: &Objects, kind: ObjectKind, frames: &[Vec<u8>], footer: &[u8]) -> Vec<u8> {
     let mut builder = ObjectBuilder::new(kind, objects.owner(), Codec::None);
@@ -89,6 +92,40 @@ fn a_listing_that_breaks_off_lists_nothing() {
     objects.put_new("a/x", vec![1]).unwrap();
     objects.put_new("a/y", vec![1]).unwrap();
     assert_eq!(objects.list("a").unwrap_err().kind(), ErrorKind::Unreachable);
+}
+
+/// Puts log objects of a source, shipped and merged, by their positions.
+fn put_log(objects: &Objects, folder: &SourceFolder, level: u8, ranges: impl Iterator<Item = (u64, u64)>) {
+    for (from, to) in ranges {
+        let (from, to) = (Lsn::new(from), Lsn::new(to));
+        let name = LogName { timeline: TimelineId::FIRST, epoch: Epoch::FIRST, from, to, level };
+        objects.put_new(&folder.path(&SourceObject::Log(name)), vec![7]).unwrap();
+    }
+}
+
+#[test]
+fn a_view_is_the_same_in_whatever_order_a_store_lists() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let objects = Objects::with_store(Arc::clone(&store)).unwrap();
+    let folder = objects.source_folder(&SourceName::new("app").unwrap());
+    put_log(&objects, &folder, 0, (0..1300).map(|at| (at, at + 1)));
+    put_log(&objects, &folder, 1, (0..12).map(|no| (no * 100, no * 100 + 100)));
+    put_log(&objects, &folder, 1, std::iter::once((1250, 1260)));
+    let listing = |order| {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&lists);
+        let store = TestStore::around(Arc::clone(&store)).listing(order).answering(move |request| {
+            count.fetch_add(usize::from(matches!(request, Request::List(_))), Ordering::Relaxed);
+            Answer::Serve
+        });
+        let listed = Objects::with_store(Arc::new(store)).unwrap().view().unwrap().list("sources").unwrap();
+        (listed, lists.load(Ordering::Relaxed))
+    };
+    let (sorted, lists) = listing(ListingOrder::Sorted);
+    assert_eq!((sorted.len(), lists), (13 + 100 - 10, 2));
+    let (from_the_start, lists) = listing(ListingOrder::FromTheStart);
+    assert_eq!((from_the_start, lists), (sorted.clone(), 3), "the second listing began at the start");
+    assert_eq!(listing(ListingOrder::Backwards), (sorted, 1));
 }
 
 #[test]

@@ -116,6 +116,16 @@ impl Attached {
         self.shared.ship(false)
     }
 
+    /// Stores everything that is durable now. It counts as archived after the next check that no
+    /// other writer took over. Calls within five seconds share one check, which is a request. The
+    /// shipping thread works like this while no caller waits.
+    ///
+    /// # Errors
+    /// Those of [`ship`](Self::ship).
+    pub fn store(&self) -> Result<Shipped> {
+        self.shared.store()
+    }
+
     /// Waits until the archive has the log up to this position, which is durable, and no other
     /// writer has taken over. A commit that is acknowledged after this call survives the loss of
     /// this machine (RPO 0). Callers that wait at the same time share one shipment.

@@ -77,8 +77,14 @@ impl Shared {
         let events = options.events.clone().unwrap_or_else(|| log_events(archive.source()));
         // The slot comes first: from now on no checkpoint removes log.
         let slot = claim_slot(wal, &options.slot, wal.first(), &events)?;
-        let ship =
-            ShipOptions { codec: pitr.codec(), object_bytes: options.object_bytes, ..ShipOptions::default() };
+        // A thread that rests for longer checks each shipment: the next one is far away.
+        let rests_long = options.ship_every.is_some_and(|every| every >= ShipOptions::CHECK_EVERY);
+        let ship = ShipOptions {
+            codec: pitr.codec(),
+            object_bytes: options.object_bytes,
+            check_every: if rests_long { Duration::ZERO } else { ShipOptions::CHECK_EVERY },
+            ..ShipOptions::default()
+        };
         let shipper = Shipper::claim(&archive, wal, ship)?;
         let (shipped, compactor) = (pitr.clock().monotonic(), Arc::clone(shipper.compactor()));
         let health = Health { archived: shipper.archived(), ..Health::default() };
@@ -99,9 +105,10 @@ impl Shared {
 
     /// Ships until it is stopped, or another writer takes over.
     pub(super) fn run(&self, every: Duration) {
-        while !self.wait_or_asked(every) {
+        while let Some(is_awaited) = self.wait_or_asked(every) {
+            let shipped = if is_awaited { self.ship(false) } else { self.store() };
             // The outcome is noted: events and state report it.
-            if self.ship(false).is_err() && lock(&self.health).is_fenced {
+            if shipped.is_err() && lock(&self.health).is_fenced {
                 return;
             }
         }
@@ -139,13 +146,14 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0.stop
     }
 
-    /// Like [`wait`](Self::wait), at most until a caller waits for the next shipment.
-    fn wait_or_asked(&self, every: Duration) -> bool {
+    /// Like [`wait`](Self::wait), at most until a caller waits for the next shipment. `None` if it
+    /// is stopped, otherwise true if a caller waits.
+    fn wait_or_asked(&self, every: Duration) -> Option<bool> {
         let goes_on = |control: &mut Control| !control.stop && !control.is_awaited;
         let waited = self.controlled.wait_timeout_while(lock(&self.control), every, goes_on);
         let mut control = waited.unwrap_or_else(PoisonError::into_inner).0;
-        control.is_awaited = false;
-        control.stop
+        let is_awaited = std::mem::take(&mut control.is_awaited);
+        (!control.stop).then_some(is_awaited)
     }
 
     pub(super) fn stop(&self) {
@@ -191,7 +199,14 @@ impl Shared {
     /// was archived for long.
     pub(super) fn ship(&self, marked: bool) -> Result<Shipped> {
         let mut shipping = lock(&self.shipping);
-        let outcome = self.ship_durable(&mut shipping, marked);
+        let outcome = self.ship_durable(&mut shipping, marked, true);
+        self.note(&shipping, outcome)
+    }
+
+    /// Stores everything durable. It counts as archived after a check that several calls share.
+    pub(super) fn store(&self) -> Result<Shipped> {
+        let mut shipping = lock(&self.shipping);
+        let outcome = self.ship_durable(&mut shipping, false, false);
         self.note(&shipping, outcome)
     }
 
@@ -207,9 +222,9 @@ impl Shared {
         if reached() { Ok(()) } else { Err(Error::NotArchived { consistent_at: lsn, archived }) }
     }
 
-    fn ship_durable(&self, shipping: &mut Shipping, marked: bool) -> Result<Shipped> {
+    fn ship_durable(&self, shipping: &mut Shipping, marked: bool, at_once: bool) -> Result<Shipped> {
         let now = self.pitr.clock().monotonic();
-        let is_quiet = shipping.shipper.archived().is_some_and(|at| at >= self.wal.durable());
+        let is_quiet = shipping.shipper.stored().is_some_and(|at| at >= self.wal.durable());
         let is_due = is_quiet && now.saturating_sub(shipping.shipped) >= WATERMARK_EVERY;
         // What is durable is shipped even if the log takes no more records.
         let logged = if marked || is_due { self.log_watermark() } else { Ok(()) };
@@ -223,6 +238,9 @@ impl Shared {
         };
         if shipped.objects > 0 {
             shipping.shipped = now;
+        }
+        if at_once {
+            shipping.shipper.acknowledge()?;
         }
         if let Some(archived) = shipping.shipper.archived() {
             self.move_slot(shipping, archived)?;

@@ -1,9 +1,9 @@
 //! A native engine through the facade: archived, snapshotted by each hint, restored.
 
 use crate::world::{World, open};
-use pitr::archive::PointName;
+use pitr::archive::{Archive, PointName};
 use pitr::engine::Engine;
-use pitr::format::{FileId, Lsn, Timestamp, TxId};
+use pitr::format::{FileId, TimelineId, Timestamp, TxId};
 use pitr::recovery::{NewPoint, Target};
 use pitr::snapshot::{BlockSource, BoxError, FileShape, Quiet, Snapshot, SnapshotKind};
 use pitr::tracker::{BlockSize, ChangeSet};
@@ -157,7 +157,8 @@ fn a_thread_ships_what_is_committed() {
     let options = AttachOptions::new("reference").ship_every(Some(Duration::from_millis(1)));
     let attached = pitr.attach(store.wal(), &source, options).unwrap();
     let table = store.create_table("accounts", 8).unwrap();
-    while attached.state().archived.unwrap_or(Lsn::ORIGIN) < store.wal().durable() {
+    let archive = Archive::new(pitr.objects().clone(), source.clone());
+    while archive.catalog().unwrap().end(TimelineId::FIRST) < Some(store.wal().durable()) {
         assert_eq!(attached.state().failure, None);
         std::thread::yield_now();
     }

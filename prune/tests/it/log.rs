@@ -141,7 +141,7 @@ fn log_that_was_merged_is_deleted_after_the_merged_object_was_read() {
     let replaced = logged.archive.catalog().unwrap().replaced().to_vec();
     assert_eq!(replaced.len(), 12);
     // The second merged object is damaged.
-    let holder = *logged.archive.catalog().unwrap().holder(&replaced[5].0).unwrap();
+    let holder = logged.archive.catalog().unwrap().holders(&replaced[5].0)[0].0;
     let path = logged.archive.folder().path(&SourceObject::Log(holder));
     let sound = logged.archive.objects().get(&path).unwrap();
     let put = |bytes: Vec<u8>| {

@@ -6,8 +6,8 @@ mod tree;
 
 use pitr::archive::Search;
 use pitr::format::{SourceName, TimelineId, Timestamp};
-use pitr::objects::layout::ObjectName;
-use pitr::objects::{Entry, Readers};
+use pitr::objects::layout::{ObjectName, SOURCES};
+use pitr::objects::{Entry, Objects, Readers};
 use pitr::recovery::{History, Restorable};
 use pitr::snapshot;
 use pitr::{BackupMetadata, Backups, Pitr};
@@ -27,13 +27,18 @@ pub(crate) fn run(global: &Global) -> Result<(), CliError> {
         names => sources_of(&pitr, names, false).map_err(explain)?,
     };
     let sources = names.iter().map(|name| source(&pitr, name)).collect::<Result<_, _>>()?;
-    let listed = pitr.objects().listing("").map_err(|e| explain(e.into()))?;
-    // Without leases: this command has one itself.
-    let is_stored =
-        |entry: &&Entry| !matches!(ObjectName::parse(&entry.path), Some(ObjectName::Lease { .. }));
-    let stored_bytes = listed.entries.iter().filter(is_stored).map(|entry| entry.size).sum();
+    let stored_bytes = stored_bytes(pitr.objects()).map_err(|e| explain(e.into()))?;
     let readable_by = readable_by(&pitr)?;
     global.output().answer(&document::Info { sources, stored_bytes, readable_by })
+}
+
+/// Size of the repository, bytes: without leases, because this command has one itself, and without
+/// log objects that were merged into others and that the next `prune` deletes.
+fn stored_bytes(objects: &Objects) -> pitr::objects::Result<u64> {
+    let is_lease = |entry: &Entry| matches!(ObjectName::parse(&entry.path), Some(ObjectName::Lease { .. }));
+    let beside = objects.listing_beside_sources()?.entries;
+    let of_sources = objects.view()?.listing(SOURCES)?.entries;
+    Ok(beside.iter().chain(&of_sources).filter(|entry| !is_lease(entry)).map(|entry| entry.size).sum())
 }
 
 /// Who may read the repository besides its owner, and the command that changes it (FAILURES 58).

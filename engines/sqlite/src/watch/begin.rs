@@ -18,13 +18,13 @@
 
 use std::path::Path;
 
-use pitr_archive::{Archive, Catalog, ForkReason, ShipOptions, Shipper, Timeline, Writer};
+use pitr_archive::{Archive, Catalog, ForkReason, Shipper, Timeline, Writer};
 use pitr_engine::{CaptureOptions, EngineContext, Event, Events};
 use pitr_format::{Lsn, SegmentSize, Severity, TimelineId, Timestamp};
 use pitr_wal::{Start, Wal, WalOptions};
 
 use super::binding;
-use super::shared::Log;
+use super::shared::{Log, ship_options};
 use super::state::State;
 use crate::error::{Error, Result};
 
@@ -140,8 +140,7 @@ fn open_existing(
     let archived = catalog.end(timeline).unwrap_or(Lsn::ORIGIN);
     let dir = state.log_dir(timeline);
     let (wal, recovered) = Wal::open(context.env(), &dir, archived, &wal_options(options))?;
-    let ship = ShipOptions::default();
-    let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, ship)?;
+    let shipper = Shipper::new(writer.clone(), catalog, &wal, timeline, recovered.log_id, ship_options())?;
     Ok(Some(Log::new(timeline, wal, shipper)))
 }
 
@@ -187,6 +186,6 @@ pub(super) fn fork(
     }
     let wal = Wal::create(context.env(), &dir, &start, &wal_options(options))?;
     let catalog = writer.archive().catalog()?;
-    let shipper = Shipper::new(writer.clone(), &catalog, &wal, timeline, log_id, ShipOptions::default())?;
+    let shipper = Shipper::new(writer.clone(), &catalog, &wal, timeline, log_id, ship_options())?;
     Ok(Log::new(timeline, wal, shipper))
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pitr_archive::{Archive, Compactor, Shipper, Writer};
+use pitr_archive::{Archive, Compactor, ShipOptions, Shipper, Writer};
 use pitr_engine::{CaptureOptions, EngineContext, Events, LiveSource};
 use pitr_format::record::Record;
 use pitr_format::{Lsn, PartitionId, TimelineId, Timestamp, TxId};
@@ -21,6 +21,11 @@ use crate::keeper::Quiet;
 const SAMPLE_EVERY_BYTES: u64 = 4 << 20;
 /// Interval between shipped watermarks while nothing is committed.
 const WATERMARK_EVERY: Duration = Duration::from_secs(60);
+
+/// How the log of a watched database is shipped.
+pub(super) fn ship_options() -> ShipOptions {
+    ShipOptions { check_every: ShipOptions::CHECK_EVERY, ..ShipOptions::default() }
+}
 
 /// The local log of one timeline, with its shipper.
 pub(super) struct Log {
@@ -92,9 +97,16 @@ pub(super) struct ShippingState {
     pub(super) took_ms: AtomicU64,
     /// Processes that wait until everything captured before is archived.
     waiting: Mutex<Vec<Requester>>,
-    /// Archived end of the log, and monotonic time of the last shipment, milliseconds.
-    archived: AtomicU64,
+    /// Stored end of the log, and monotonic time of the last shipment, milliseconds.
+    stored: AtomicU64,
     shipped_ms: AtomicU64,
+    /// Monotonic time since when something stored is unchecked, milliseconds; 0 if nothing is.
+    unchecked_ms: AtomicU64,
+}
+
+/// Milliseconds, for an atomic.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Log {
@@ -234,11 +246,14 @@ impl Shared {
         !self.shipping.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// True if there is something to ship, or the last shipment was long ago.
+    /// True if there is something to ship or to check, or the last shipment was long ago.
     pub(super) fn wants_shipping(&self, now_ms: u64) -> bool {
-        let news = self.news_end.load(Ordering::Relaxed) > self.shipping.archived.load(Ordering::Relaxed);
-        let watermark_ms = u64::try_from(WATERMARK_EVERY.as_millis()).unwrap_or(u64::MAX);
-        news || now_ms.saturating_sub(self.shipping.shipped_ms.load(Ordering::Relaxed)) >= watermark_ms
+        let news = self.news_end.load(Ordering::Relaxed) > self.shipping.stored.load(Ordering::Relaxed);
+        let has_passed =
+            |since: &AtomicU64, time| now_ms.saturating_sub(since.load(Ordering::Relaxed)) >= millis(time);
+        let unchecked = &self.shipping.unchecked_ms;
+        let check = unchecked.load(Ordering::Relaxed) > 0 && has_passed(unchecked, ShipOptions::CHECK_EVERY);
+        news || check || has_passed(&self.shipping.shipped_ms, WATERMARK_EVERY)
     }
 
     /// Makes captured transactions durable.
@@ -250,13 +265,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Ships the log if there is news, if nothing was shipped for long, or if `now` is set. Before
-    /// that it appends a watermark. Returns the archived end of the log.
+    /// Ships the log if there is news, if nothing was shipped for long, or if `now` is set: then
+    /// all of it is archived. Before that it appends a watermark. Returns the archived end of the
+    /// log.
     pub(super) fn ship(&self, now: bool) -> Result<Lsn> {
         let mut shipping = self.log.shipper.lock().unwrap_or_else(PoisonError::into_inner);
         let ticks = self.clock().monotonic();
         let news_end = Lsn::new(self.news_end.load(Ordering::Relaxed));
-        let news = shipping.shipper.archived().is_none_or(|at| at < news_end);
+        let news = shipping.shipper.stored().is_none_or(|at| at < news_end);
         if news || now || ticks.saturating_sub(shipping.shipped) >= WATERMARK_EVERY {
             self.append_watermark()?;
             self.log.wal.sync()?;
@@ -266,12 +282,25 @@ impl Shared {
                 self.quiet.wait(self.clock().as_ref());
             }
             shipping.shipped = ticks;
-            self.shipping
-                .shipped_ms
-                .store(u64::try_from(ticks.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.shipping.shipped_ms.store(millis(ticks), Ordering::Relaxed);
         }
-        let archived = shipping.shipper.archived().unwrap_or(Lsn::ORIGIN);
-        self.shipping.archived.store(archived.get(), Ordering::Relaxed);
+        if now || shipping.shipper.is_check_due() {
+            shipping.shipper.acknowledge()?;
+        }
+        let (stored, archived) = (shipping.shipper.stored(), shipping.shipper.archived());
+        self.shipping.stored.store(stored.unwrap_or(Lsn::ORIGIN).get(), Ordering::Relaxed);
+        let unchecked = &self.shipping.unchecked_ms;
+        match stored == archived {
+            true => unchecked.store(0, Ordering::Relaxed),
+            // Another one may be unchecked for longer already.
+            false => drop(unchecked.compare_exchange(
+                0,
+                millis(ticks).max(1),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )),
+        }
+        let archived = archived.unwrap_or(Lsn::ORIGIN);
         let needed = self.keep_from.load(Ordering::Relaxed).min(self.sampled.load(Ordering::Relaxed));
         let keep = archived.min(Lsn::new(needed));
         self.log.wal.remove_below(keep)?;

@@ -101,7 +101,7 @@ impl Archiver for Pitr {
 
     fn span(key: &str) -> Option<Span> {
         let parts: Vec<&str> = key.split('/').collect();
-        let ["sources", _, "log", _, _, name] = parts[..] else { return None };
+        let ["sources", _, "log" | "compacted", _, _, name] = parts[..] else { return None };
         let number = |text: &str| u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
         let mut parts = name.split('-');
         let (from, to) = (number(parts.next()?)?, number(parts.next()?)?);
@@ -147,10 +147,11 @@ mod tests {
 
     #[test]
     fn ranges_are_read_from_the_names_of_log_objects() {
-        let name = |name: &str| format!("sources/app.db/log/00000001/0000000000000001/{name}");
+        let of = |folder, name| format!("sources/app.db/{folder}/00000001/0000000000000001/{name}");
+        let name = |name| of("log", name);
         let span = |level| Some(Span { from: 4096, to: 65_536, level });
         assert_eq!(Pitr::span(&name("0000000000001000-0000000000010000")), span(0));
-        assert_eq!(Pitr::span(&name("0000000000001000-0000000000010000-2")), span(2));
+        assert_eq!(Pitr::span(&of("compacted", "0000000000001000-0000000000010000-2")), span(2));
         for other in [
             name("0000000000001000-0000000000010000.tmp"),
             name("0000000000001000"),

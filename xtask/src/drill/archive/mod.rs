@@ -61,6 +61,10 @@ pub(crate) struct Archive {
     /// Size of the base that `--requests` restores
     #[arg(long, default_value = "200M")]
     base: Size,
+    /// Shipments of the day at RPO 1 s that `--requests` counts: with 98500, the repository that it
+    /// opens then has 100,000 objects
+    #[arg(long, default_value_t = requests::SHIPMENTS)]
+    shipments: u64,
     /// The store. By default SeaweedFS, and for `--kills` also a folder
     #[arg(long, value_enum)]
     store: Option<StoreKind>,
@@ -104,6 +108,7 @@ impl Archive {
             cap: false,
             requests: false,
             base,
+            shipments: requests::SHIPMENTS,
             store: None,
             uploads: 8,
             seed,
@@ -111,7 +116,8 @@ impl Archive {
     }
 
     pub(crate) fn run(&self) -> Result<bool> {
-        let Archive { segments, object_bytes, kills, away, cap, requests, base, uploads, .. } = *self;
+        let Archive { segments, object_bytes, kills, away, cap, requests, base, shipments, uploads, .. } =
+            *self;
         let is_all = segments.is_none() && kills.is_none() && away.is_none() && !cap && !requests;
         let small = |number| is_all.then_some(number);
         let on = |store| Common { store, uploads, seed: self.seed.seed };
@@ -140,8 +146,9 @@ impl Archive {
             passed &= on(store).judged("--cap", cap::run)?;
         }
         if requests || is_all {
-            let part = format!("--requests --base {base}");
-            passed &= on(store).judged(&part, |common, verdict| requests::run(common, base, verdict))?;
+            let part = format!("--requests --base {base} --shipments {shipments}");
+            let run = |common: &_, verdict: &mut _| requests::run(common, base, shipments, verdict);
+            passed &= on(store).judged(&part, run)?;
         }
         Ok(passed)
     }

@@ -11,7 +11,7 @@ use pitr_vfs::{Clock, lower_priority};
 
 use super::super::control::Requester;
 use super::super::run::Watch;
-use super::super::shared::Shared;
+use super::super::shared::{Shared, millis};
 use super::super::snapshots::PendingBase;
 use super::wake::Waker;
 use crate::error::{Error, Result};
@@ -109,7 +109,7 @@ impl Workers {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
+        millis(self.clock().monotonic())
     }
 
     /// True once the threads should end, or one panicked.
@@ -181,11 +181,11 @@ impl Workers {
     /// Ships the logs of all members when they are due.
     pub(super) fn ship(&self) {
         lower_priority();
-        let every_ms = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX).max(1);
+        let every_ms = millis(self.options.ship_every).max(1);
         // If each member were shipped at its own time, hundreds of members would keep the thread
         // busy.
         let pause = (self.options.ship_every / 4).clamp(Duration::from_millis(1), SHIP_PAUSE);
-        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let pause_ms = millis(pause);
         while !self.has_ended() {
             let now_ms = self.now_ms();
             let is_due = |shared: &&Arc<Shared>| {
@@ -227,7 +227,7 @@ impl Workers {
                 }
             }
             Err(e) if e.is_retryable() => {
-                let every = u64::try_from(self.options.ship_every.as_millis()).unwrap_or(u64::MAX);
+                let every = millis(self.options.ship_every);
                 let before = state.pause_ms.load(Ordering::Relaxed);
                 if before == 0 {
                     (shared.events)(Event::ShipFailed(e.to_string()));

@@ -3,7 +3,7 @@
 use crate::index::packs_of;
 use crate::pack::PackFooter;
 use crate::{ChunkIds, Error, Pieces, Result};
-use pitr_codec::{CodecError, ObjectKind};
+use pitr_codec::{CodecError, ObjectIndex, ObjectKind};
 use pitr_objects::Objects;
 
 /// Checks the pack at `path`, which is in memory, and returns its damaged frames by number. The
@@ -38,10 +38,26 @@ pub fn check_pack(objects: &Objects, path: &str, whole: &[u8], deep: bool) -> Re
     Ok(faults)
 }
 
+/// Checks the footer of the pack at `path`, without its frames.
+///
+/// # Errors
+/// A fault of the pack as a whole.
+pub fn check_pack_footer(path: &str, index: &ObjectIndex) -> Result<()> {
+    PackFooter::decode(path, index).map(drop)
+}
+
+/// Checks an index object, which has no frames, by its footer.
+///
+/// # Errors
+/// The fault of the object.
+pub fn check_index_footer(path: &str, index: &ObjectIndex) -> Result<()> {
+    packs_of(path, index).map(drop)
+}
+
 /// Checks the index object at `path`, which is in memory.
 ///
 /// # Errors
 /// The fault of the object.
 pub fn check_index(objects: &Objects, path: &str, whole: &[u8]) -> Result<()> {
-    packs_of(path, &objects.index_of(path, ObjectKind::PackIndex, whole)?).map(drop)
+    check_index_footer(path, &objects.index_of(path, ObjectKind::PackIndex, whole)?)
 }

@@ -57,7 +57,7 @@ mod table;
 mod uploader;
 mod writer;
 
-pub use check::{check_index, check_pack};
+pub use check::{check_index, check_index_footer, check_pack, check_pack_footer};
 pub use collect::{Marks, PackUse};
 pub use error::{Error, Result};
 pub use id::{ChunkId, ChunkIds, PieceSum, Pieces};

@@ -178,7 +178,7 @@ impl World {
 
     /// Verifies all objects, including the content of chunks and log.
     pub(crate) fn verify(&self) {
-        let options = pitr_verify::Options { deep: true };
+        let options = pitr_verify::Options::deep();
         let report = pitr_verify::verify(self.archive.objects(), options, &|_| {}).unwrap();
         assert!(report.is_sound(), "{:?}", report.faults);
         assert!(report.pending.is_empty() && report.strangers.is_empty(), "{report:?}");

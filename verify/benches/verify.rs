@@ -21,9 +21,11 @@ fn benches(c: &mut Criterion) {
     let stored = writer.finish().expect("finish").stored;
     let mut group = c.benchmark_group("verify");
     group.sample_size(10).throughput(Throughput::Bytes(stored));
-    for (name, deep) in [("checksums", false), ("deep", true)] {
+    let sample = Options { depth: Depth::Sample(NonZeroU32::MIN), ..Options::default() };
+    for (name, options) in [("checksums", Options::default()), ("deep", Options::deep()), ("sample", sample)]
+    {
         group.bench_function(name, |b| {
-            b.iter(|| assert!(verify(&objects, Options { deep }, &|_| {}).expect("it is there").is_sound()));
+            b.iter(|| assert!(verify(&objects, options, &|_| {}).expect("it is there").is_sound()));
         });
     }
     group.finish();

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let meta = SnapshotMeta::new(SourceName::new("letters")?, "example", 1, now);
     write_full(&chunks, &source, meta, None)?.publish(&chunks)?;
 
-    let report = verify(&objects, Options { deep: true }, &|_| {})?;
+    let report = verify(&objects, Options::deep(), &|_| {})?;
     show("a new repository", &report);
     if !report.is_sound() {
         return Err("a new repository has a fault".into());
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::remove_file(&path)?; // files of a repository are read-only
     fs::write(&path, bytes)?;
 
-    let report = verify(&objects, Options { deep: true }, &|_| {})?;
+    let report = verify(&objects, Options::deep(), &|_| {})?;
     show("with one bit of a pack changed", &report);
     for fault in &report.faults {
         println!("  {}: {} ({:?})", fault.object, fault.what, fault.kind);

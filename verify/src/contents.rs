@@ -17,14 +17,8 @@ pub(crate) fn check(
     checked: Checked,
     writers: bool,
 ) -> Result<Report> {
-    let mut report = Report {
-        objects: checked.objects,
-        bytes: checked.bytes,
-        snapshots: 0,
-        faults: checked.faults,
-        pending: Vec::new(),
-        strangers: checked.strangers,
-    };
+    let mut damaged = checked.packs.clone();
+    let mut report = checked.report();
     // Roots before the index: everything that a root needs was indexed before the root was put.
     let sources = readable(objects)?;
     let roots = sources.iter().map(|source| load_all(objects, source)).collect::<Result<Vec<_>, _>>()?;
@@ -32,7 +26,6 @@ pub(crate) fn check(
     let (store, _) = ChunkStore::open_readable(objects.clone())?;
     let packs = store.packs()?;
     let there: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
-    let mut damaged = checked.packs;
     let missing = |pack: &&String| !there.contains(pack.as_str()) && !condemned.contains(*pack);
     for pack in packs.iter().filter(missing) {
         // The snapshot may have been put since the listing. The next verification checks it.

@@ -4,7 +4,8 @@
 //! those names that are derived from content with that content. Then it walks the tree of every
 //! snapshot and the log of every timeline. Each referenced chunk must be in an existing pack, and
 //! each range of the log must exist or be a known gap. With [`Options::deep`] it also checks
-//! chunks, batches and records.
+//! chunks, batches and records. [`Depth::Sample`] reads some frames of each object, and
+//! [`Options::metadata`] alone reads footers and trees.
 //!
 //! # Guarantees
 //! - Nothing is changed or trusted. Damage is reported, and the verification continues.
@@ -38,17 +39,50 @@ pub use report::{Fault, FaultKind, Report};
 use object::{Checked, check_all};
 use pitr_objects::layout::ObjectName;
 use pitr_objects::{Condemned, Listing, Objects};
+use std::num::NonZeroU32;
 
 /// The example in the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// Options of a verification.
+/// How much of each object a verification reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Depth {
+    /// Header and footer. Damaged frames are not found.
+    Footers,
+    /// Header, footer and this many frames, which are chosen at random.
+    Sample(NonZeroU32),
+    /// Every stored byte.
+    #[default]
+    Whole,
+    /// Every stored byte, and every chunk, batch and record is decoded.
+    Decoded,
+}
+
+/// Options of a verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Also decodes every chunk, batch and record.
-    pub deep: bool,
+    /// How much of each object is read.
+    pub depth: Depth,
+    /// Also compares the objects with each other: the tree of every snapshot, the log of every
+    /// timeline, index, packs and recovery points.
+    pub metadata: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { depth: Depth::Whole, metadata: true }
+    }
+}
+
+impl Options {
+    /// Everything is read, decoded and compared.
+    #[must_use]
+    pub const fn deep() -> Self {
+        Options { depth: Depth::Decoded, metadata: true }
+    }
 }
 
 /// Progress of a verification.
@@ -79,5 +113,8 @@ pub fn verify(objects: &Objects, options: Options, progress: &(dyn Fn(Progress) 
     checked.take_strays(strays);
     let ours = lease.as_ref().map(pitr_objects::Lease::id);
     let writers = objects.leases()?.iter().any(|lease| Some(lease.id) != ours);
+    if !options.metadata {
+        return Ok(checked.report());
+    }
     contents::check(objects, &entries, &condemned, checked, writers)
 }

@@ -1,12 +1,12 @@
 //! Single objects: their bytes against their hashes.
 
-use crate::report::Fault;
-use crate::{Error, Options, Progress, Result};
+use crate::report::{Fault, Report};
+use crate::{Depth, Error, Options, Progress, Result};
 use pitr_archive::Archive;
 use pitr_codec::{ObjectIndex, ObjectKind};
-use pitr_dedup::{check_index, check_pack};
+use pitr_dedup::{check_index, check_index_footer, check_pack, check_pack_footer};
 use pitr_format::SourceName;
-use pitr_objects::layout::{ObjectName, SourceObject};
+use pitr_objects::layout::{ObjectName, SourceFolder, SourceObject};
 use pitr_objects::{Condemned, Entry, ErrorKind, Objects, Stray};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -38,13 +38,14 @@ pub(crate) fn check_all(
     let archives: Vec<Archive> =
         readable(objects)?.into_iter().map(|source| Archive::new(objects.clone(), source)).collect();
     let total = entries.iter().map(|entry| entry.size).sum();
+    let look = Look { objects, archives, condemned, depth: options.depth };
     let (next, done, checked) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::new(Checked::default()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from) + READ_AHEAD;
     let work = || -> Result<()> {
         while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let found = check(objects, &archives, condemned, entry, options)?;
+            let (found, bytes) = look.check(entry)?;
             let mut checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
-            checked.take(entry, found);
+            checked.take(entry, found, bytes);
             let done = done.fetch_add(entry.size, Ordering::Relaxed) + entry.size;
             drop(checked);
             progress(Progress { done, total });
@@ -94,7 +95,13 @@ impl Checked {
         self.strangers.sort();
     }
 
-    fn take(&mut self, entry: &Entry, found: Found) {
+    /// The report of what was checked so far.
+    pub(crate) fn report(self) -> Report {
+        let Checked { objects, bytes, faults, strangers, packs: _ } = self;
+        Report { objects, bytes, snapshots: 0, faults, pending: Vec::new(), strangers }
+    }
+
+    fn take(&mut self, entry: &Entry, found: Found, bytes: u64) {
         let path = &entry.path;
         match found {
             Found::Stranger => return self.strangers.push(path.clone()),
@@ -102,7 +109,7 @@ impl Checked {
             _ => {}
         }
         self.objects += 1;
-        self.bytes += entry.size;
+        self.bytes += bytes;
         match found {
             Found::Sound | Found::Gone | Found::Stranger => {}
             Found::Faulty(what) => {
@@ -135,47 +142,118 @@ fn may_go(name: &ObjectName, path: &str, condemned: &Condemned) -> bool {
         || condemned.contains(path)
 }
 
-fn check(
-    objects: &Objects,
-    archives: &[Archive],
-    condemned: &Condemned,
-    entry: &Entry,
-    options: Options,
-) -> Result<Found> {
-    let path = &entry.path;
-    let Some(name) = ObjectName::parse(path) else { return Ok(Found::Stranger) };
-    let whole = match objects.get(path) {
-        Ok(whole) => whole,
-        // A prune has deleted the object since the listing.
-        Err(error)
-            if error.kind() == ErrorKind::Missing
-                && may_go(&name, path, condemned)
-                && !objects.exists(path)? =>
-        {
-            return Ok(Found::Gone);
-        }
-        Err(error) if is_the_objects(error.kind()) => return Ok(Found::Faulty(error.to_string())),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(match name {
-        // The keys of objects do not decrypt a ring.
-        ObjectName::KeyRing { .. } => Found::of(ObjectIndex::check_outside(&whole, name.kind())),
-        ObjectName::Pack(_) => match check_pack(objects, path, &whole, options.deep) {
-            Ok(faults) if faults.is_empty() => Found::Sound,
-            Ok(faults) => {
-                Found::Frames(faults.into_iter().map(|(no, error)| (no, error.to_string())).collect())
+/// What a check of an object needs.
+struct Look<'a> {
+    objects: &'a Objects,
+    archives: Vec<Archive>,
+    condemned: &'a Condemned,
+    depth: Depth,
+}
+
+impl Look<'_> {
+    /// Checks an object. Also returns the number of bytes that were read.
+    fn check(&self, entry: &Entry) -> Result<(Found, u64)> {
+        let path = &entry.path;
+        let Some(name) = ObjectName::parse(path) else { return Ok((Found::Stranger, 0)) };
+        let checked = match self.depth {
+            // A ring is small, and the keys of objects do not decrypt it.
+            _ if matches!(name, ObjectName::KeyRing { .. }) => self.check_whole(entry, &name),
+            Depth::Whole | Depth::Decoded => self.check_whole(entry, &name),
+            Depth::Footers => self.check_frames(path, &name, 0),
+            Depth::Sample(frames) => self.check_frames(path, &name, frames.get()),
+        };
+        match checked {
+            Ok(found) => Ok(found),
+            // A prune has deleted the object since the listing.
+            Err(error)
+                if error.kind() == ErrorKind::Missing
+                    && may_go(&name, path, self.condemned)
+                    && !self.objects.exists(path)? =>
+            {
+                Ok((Found::Gone, 0))
             }
-            Err(error) => Found::Faulty(error.to_string()),
-        },
-        ObjectName::PackIndex(_) => Found::of(check_index(objects, path, &whole)),
-        ObjectName::Source(folder, SourceObject::Log(log)) => {
-            match archives.iter().find(|archive| *archive.folder() == folder) {
-                Some(archive) => Found::of(archive.check_log(&log, &whole, options.deep)),
+            Err(error) if is_the_objects(error.kind()) => Ok((Found::Faulty(error.to_string()), entry.size)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn check_whole(&self, entry: &Entry, name: &ObjectName) -> Result<(Found, u64), pitr_objects::Error> {
+        let (objects, path, deep) = (self.objects, &entry.path, self.depth == Depth::Decoded);
+        let whole = objects.get(path)?;
+        let found = match name {
+            ObjectName::KeyRing { .. } => Found::of(ObjectIndex::check_outside(&whole, name.kind())),
+            ObjectName::Pack(_) => match check_pack(objects, path, &whole, deep) {
+                Ok(faults) if faults.is_empty() => Found::Sound,
+                Ok(faults) => {
+                    Found::Frames(faults.into_iter().map(|(no, error)| (no, error.to_string())).collect())
+                }
+                Err(error) => Found::Faulty(error.to_string()),
+            },
+            ObjectName::PackIndex(_) => Found::of(check_index(objects, path, &whole)),
+            ObjectName::Source(folder, SourceObject::Log(log)) => match self.archive(folder) {
+                Some(archive) => Found::of(archive.check_log(log, &whole, deep)),
                 None => Found::of(check_other(objects, path, ObjectKind::Log, &whole)),
+            },
+            _ => Found::of(check_other(objects, path, name.kind(), &whole)),
+        };
+        Ok((found, whole.len() as u64))
+    }
+
+    /// Checks header and footer, and this many frames.
+    fn check_frames(
+        &self,
+        path: &str,
+        name: &ObjectName,
+        most: u32,
+    ) -> Result<(Found, u64), pitr_objects::Error> {
+        let index = self.objects.index(path, name.kind())?;
+        let mut bytes = index.footer.len() as u64;
+        let of_footer = match name {
+            ObjectName::Pack(_) => Found::of(check_pack_footer(path, &index)),
+            ObjectName::PackIndex(_) => Found::of(check_index_footer(path, &index)),
+            ObjectName::Source(folder, SourceObject::Log(log)) => match self.archive(folder) {
+                Some(archive) => Found::of(archive.check_log_footer(log, index.clone())),
+                None => Found::Sound,
+            },
+            _ => Found::Sound,
+        };
+        if !matches!(of_footer, Found::Sound) {
+            return Ok((of_footer, bytes));
+        }
+        let mut faults = Vec::new();
+        for number in self.sample(index.frames.len(), most)? {
+            let frame = &index.frames[number]; // below their number
+            let stored = self.objects.get_range(path, frame.range())?;
+            bytes += stored.len() as u64;
+            if let Err(error) = frame.check(&stored) {
+                faults.push((number as u32, error.to_string()));
             }
         }
-        _ => Found::of(check_other(objects, path, name.kind(), &whole)),
-    })
+        let found = match (name, faults.first()) {
+            (_, None) => Found::Sound,
+            (ObjectName::Pack(_), Some(_)) => Found::Frames(faults),
+            (_, Some((_, what))) => Found::Faulty(what.clone()),
+        };
+        Ok((found, bytes))
+    }
+
+    /// Different numbers below `count`, at most `most`.
+    fn sample(&self, count: usize, most: u32) -> Result<BTreeSet<usize>, pitr_objects::Error> {
+        let most = count.min(most as usize);
+        if most == count {
+            return Ok((0..count).collect());
+        }
+        let mut numbers = BTreeSet::new();
+        while numbers.len() < most {
+            let random = u64::from_le_bytes(self.objects.random_bytes()?);
+            numbers.insert((random % count as u64) as usize);
+        }
+        Ok(numbers)
+    }
+
+    fn archive(&self, folder: &SourceFolder) -> Option<&Archive> {
+        self.archives.iter().find(|archive| archive.folder() == folder)
+    }
 }
 
 fn check_other(

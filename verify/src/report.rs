@@ -8,7 +8,7 @@ use pitr_snapshot::SnapshotId;
 pub struct Report {
     /// Number of objects read.
     pub objects: u64,
-    /// Bytes of these objects.
+    /// Bytes that were read of these objects.
     pub bytes: u64,
     /// Number of walked snapshots.
     pub snapshots: u64,

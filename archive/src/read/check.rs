@@ -87,6 +87,14 @@ impl Archive {
         differs.map_or(Ok(()), |lsn| Err(Error::Index { object: *name, lsn }))
     }
 
+    /// Checks the footer of a log object, without its frames.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], [`Error::Swapped`].
+    pub fn check_log_footer(&self, name: &LogName, index: ObjectIndex) -> Result<()> {
+        log_object(name, index).map(drop)
+    }
+
     /// The object and its index, after a check of all its bytes.
     pub(crate) fn check_bytes(&self, name: &LogName, whole: &[u8]) -> Result<(LogObject, ObjectIndex)> {
         let (path, kind) = self.path_and_kind(&SourceObject::Log(*name));

@@ -34,6 +34,48 @@ fn a_fault_ends_with_4_and_names_the_affected_snapshots() {
 }
 
 #[test]
+fn each_level_finds_what_it_reads() {
+    // FAILURES 29
+    let world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(randomblob(3000000))");
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let read = |args: &[&str]| {
+        let verified = world.done(&[&["verify"], args].concat());
+        (verified["checked_bytes"].as_u64().unwrap(), verified["snapshots"].as_u64().unwrap())
+    };
+    let whole = read(&[]);
+    assert_eq!((read(&["--level", "checksum"]), whole.1), ((whole.0, 0), 1));
+    let (sample, footers) = (read(&["--sample"]), read(&["--level", "metadata"]));
+    assert!(footers.0 < sample.0 && sample.0 < whole.0, "{footers:?} {sample:?} {whole:?}");
+    assert!(read(&["--sample", "2"]).0 > sample.0 && (sample.1, footers.1) == (1, 1));
+
+    let objects = Objects::local(world.path("repo")).unwrap();
+    let pack = objects.list("packs").unwrap().into_iter().max_by_key(|entry| entry.size).unwrap().path;
+    let path = world.path("repo").join(&pack);
+    let sound = fs::read(&path).unwrap();
+    let mut harmed = sound.clone();
+    harmed[100] ^= 1;
+    let code = |args: &[&str]| world.pitr(&[&["verify"], args].concat()).code;
+    fs::write(&path, harmed).unwrap();
+    assert_eq!(code(&["--level", "metadata"]), 0, "no frame is read");
+    for args in [&["--level", "checksum"][..], &["--level", "checksum,metadata"], &["--sample", "1000000"]] {
+        assert_eq!(code(args), 4, "{args:?}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!((code(&["--level", "checksum"]), code(&["--level", "metadata"])), (0, 4));
+    fs::write(&path, sound).unwrap();
+    for args in [&["--level", "metadata", "--deep"][..], &["--level", "metadata", "--sample"]] {
+        let refused = world.pitr(&[&["verify"], args].concat());
+        assert!(refused.code == 2 && refused.stderr.contains("belong to the level checksum"), "{args:?}");
+    }
+    assert_eq!(
+        (code(&["--sample", "0"]), code(&["--level", "all"]), code(&["--deep", "--sample"])),
+        (2, 2, 2)
+    );
+}
+
+#[test]
 fn only_verify_deep_finds_a_chunk_under_a_wrong_name() {
     // Every hash of the object is correct, but the chunk has another ID (FAILURES 30).
     let world = World::new();

@@ -208,7 +208,7 @@ impl World {
     /// Checks that there are no unneeded objects, leases or condemnations, and no faults.
     pub(crate) fn check_tidy(&self) {
         let objects = self.open();
-        let verified = pitr_verify::verify(&objects, pitr_verify::Options { deep: true }, &|_| {}).unwrap();
+        let verified = pitr_verify::verify(&objects, pitr_verify::Options::deep(), &|_| {}).unwrap();
         assert!(verified.is_sound() && verified.strangers.is_empty(), "{verified:?}");
         for folder in ["leases", "condemned"] {
             assert_eq!(objects.list(folder).unwrap(), [], "{folder}");

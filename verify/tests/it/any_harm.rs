@@ -45,7 +45,8 @@ fn is_sound(world: &World, deep: bool) -> bool {
     // A repository that can't be opened is found too.
     let opened = world.open().ok();
     opened.is_some_and(|objects| {
-        verify(&objects, Options { deep }, &|_| {}).is_ok_and(|report| report.is_sound())
+        let options = if deep { Options::deep() } else { Options::default() };
+        verify(&objects, options, &|_| {}).is_ok_and(|report| report.is_sound())
     })
 }
 

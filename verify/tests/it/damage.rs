@@ -1,10 +1,11 @@
 //! One damaged object at a time: it is found and reported with the affected snapshots.
 
 use crate::world::{World, files_below};
-use pitr_verify::{Fault, Options, Report, verify};
+use pitr_verify::{Depth, Fault, Options, Report, verify};
 use std::fs;
+use std::num::NonZeroU32;
 
-const DEEP: Options = Options { deep: true };
+const DEEP: Options = Options::deep();
 
 fn report(world: &World, options: Options) -> Result<Report, String> {
     let objects = world.open().map_err(|error| error.to_string())?;
@@ -94,6 +95,43 @@ fn a_truncated_an_empty_and_a_missing_object_are_found() {
 }
 
 #[test]
+fn each_depth_finds_what_it_reads() {
+    // FAILURES 29
+    let world = World::new(false);
+    let all = files_below(&world.repository());
+    let size: u64 = all.iter().map(|path| path.metadata().unwrap().len()).sum();
+    let at = |depth, metadata| Options { depth, metadata };
+    let sample = |frames| Depth::Sample(NonZeroU32::new(frames).unwrap());
+    for options in [at(Depth::Footers, true), at(Depth::Footers, false), at(sample(1), true)] {
+        let report = report(&world, options).unwrap();
+        assert!(report.is_sound() && report.bytes < size, "{options:?}: {report:?}");
+        assert_eq!((report.snapshots > 0, report.objects as usize), (options.metadata, all.len()));
+    }
+    let packs = all.iter().filter(|path| path.to_string_lossy().contains("/packs/"));
+    let pack = packs.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let sound = fs::read(pack).unwrap();
+    let found = |options| !report(&world, options).unwrap().is_sound();
+
+    // A bit of a frame: whoever reads that frame finds it.
+    let mut harmed = sound.clone();
+    harmed[100] ^= 1;
+    fs::write(pack, &harmed).unwrap();
+    assert!(!found(at(Depth::Footers, false)));
+    assert!(found(at(sample(u32::MAX), false)) && found(at(Depth::Whole, false)));
+    let of_all = report(&world, at(sample(u32::MAX), true)).unwrap();
+    assert!(of_all.faults.iter().all(|fault| !fault.snapshots.is_empty()), "{of_all:?}");
+    // The last byte belongs to the footer.
+    let mut harmed = sound.clone();
+    *harmed.last_mut().unwrap() ^= 1;
+    fs::write(pack, &harmed).unwrap();
+    assert!(found(at(Depth::Footers, false)) && found(at(sample(1), false)));
+    fs::write(pack, &sound).unwrap();
+    // A missing object damages no other one.
+    fs::remove_file(pack).unwrap();
+    assert!(!found(at(Depth::Whole, false)) && found(at(Depth::Footers, true)));
+}
+
+#[test]
 fn swapped_objects_are_found() {
     // FAILURES 29
     for encrypted in [false, true] {
@@ -106,10 +144,12 @@ fn swapped_objects_are_found() {
             let (of_a, of_b) = (fs::read(a).unwrap(), fs::read(b).unwrap());
             fs::write(a, &of_b).unwrap();
             fs::write(b, &of_a).unwrap();
-            let report = report(&world, Options::default()).unwrap();
-            for path in [a, b] {
-                let object = path.strip_prefix(&root).unwrap().to_string_lossy();
-                assert!(report.faults.iter().any(|fault| fault.object == object), "{object}: {report:?}");
+            for depth in [Depth::Whole, Depth::Footers] {
+                let report = report(&world, Options { depth, metadata: true }).unwrap();
+                for path in [a, b] {
+                    let object = path.strip_prefix(&root).unwrap().to_string_lossy();
+                    assert!(report.faults.iter().any(|fault| fault.object == object), "{object}: {report:?}");
+                }
             }
             fs::write(a, of_a).unwrap();
             fs::write(b, of_b).unwrap();

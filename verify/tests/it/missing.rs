@@ -117,7 +117,7 @@ impl Lab {
     }
 
     fn report(&self) -> Report {
-        verify(&self.objects, Options { deep: true }, &|_| {}).unwrap()
+        verify(&self.objects, Options::deep(), &|_| {}).unwrap()
     }
 
     /// The kinds and descriptions of the faults.

@@ -5,7 +5,7 @@ mod document;
 
 use std::sync::OnceLock;
 
-use pitr::verify::{Options, Progress};
+use pitr::verify::Progress;
 
 use self::args::Verify;
 use self::document::Spoiled;
@@ -15,12 +15,13 @@ use crate::failure::explain::explain;
 use crate::failure::{CliError, Exit};
 
 pub(crate) fn run(global: &Global, args: &Verify) -> Result<(), CliError> {
+    let options = args.options()?;
     let pitr = open(global)?;
     let begun = pitr.clock().monotonic();
     let phase = OnceLock::new();
     let progress =
         |at: Progress| phase.get_or_init(|| global.progress().phase("verify", at.total)).set(at.done);
-    let report = pitr.verify(Options { deep: args.deep }, &progress).map_err(explain)?;
+    let report = pitr.verify(options, &progress).map_err(explain)?;
     drop(phase);
     let seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
     let failures = report.faults.iter().map(|fault| document::Failure {

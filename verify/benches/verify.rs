@@ -6,7 +6,8 @@ use pitr_dedup::ChunkStore;
 use pitr_format::Timestamp;
 use pitr_objects::Objects;
 use pitr_testkit::noise;
-use pitr_verify::{Options, verify};
+use pitr_verify::{Depth, Options, verify};
+use std::num::NonZeroU32;
 
 const CHUNKS: u64 = 256;
 

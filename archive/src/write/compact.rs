@@ -34,9 +34,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The objects that are merged into one have at most this size together, bytes.
 const STORED_BYTES_MAX: u64 = 12 << 20;
-/// The newest shipped objects are kept in memory up to this size together, bytes: at one commit a
-/// second, those of the next merge.
-const FRESH_BYTES_MAX: usize = 1 << 20;
+/// The newest small objects are kept in memory up to this size together, bytes: usually all of the
+/// next merge.
+const FRESH_BYTES_MAX: usize = 4 << 20;
 /// Number of parts that are fetched at the same time and held.
 const PARTS_AT_ONCE: usize = 16;
 /// An object is merged if it has less than one part in this many of the largest span.
@@ -108,7 +108,7 @@ struct Line {
     fresh: Fresh,
 }
 
-/// The newest shipped objects as they are stored.
+/// The newest small objects as they are stored.
 #[derive(Debug, Default)]
 struct Fresh {
     objects: BTreeMap<LogName, Bytes>,
@@ -187,7 +187,9 @@ impl Compactor {
         debug_assert_eq!(name.timeline, self.timeline, "a compactor has one timeline");
         let mut line = lock(&self.line);
         line.insert(name, bytes.len() as u64);
-        line.fresh.keep(name, bytes);
+        if name.to.since(name.from) < self.options.span_bytes / SMALL_PART {
+            line.fresh.keep(name, bytes);
+        }
         line.news += 1;
     }
 

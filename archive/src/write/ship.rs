@@ -55,7 +55,7 @@ pub struct ShipOptions {
 
 impl ShipOptions {
     /// [`check_every`](Self::check_every) of a thread that ships, while nobody waits for it.
-    pub const CHECK_EVERY: Duration = Duration::from_secs(5);
+    pub const CHECK_EVERY: Duration = Duration::from_secs(10);
 }
 
 /// Stored objects that are not checked yet have at most this size together, bytes.

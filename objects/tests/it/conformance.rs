@@ -3,6 +3,8 @@
 //! It runs on a folder and in memory, and on real servers if `cargo xtask servers test` asks for
 //! them (`pitr_testkit::servers`).
 
+use crate::put_log;
+use pitr_format::SourceName;
 use pitr_objects::layout::{LEASES, ObjectName};
 use pitr_objects::object_store::ObjectStore;
 use pitr_objects::object_store::memory::InMemory;
@@ -25,12 +27,13 @@ type Suite = fn(Open<'_>);
 
 /// Runs all suites.
 pub(crate) fn run(open: Open<'_>, report: &mut Report) {
-    let suites: [(&str, Suite); 9] = [
+    let suites: [(&str, Suite); 10] = [
         ("put and read", put_and_read),
         ("create-only race", create_only_race),
         ("ranges", ranges),
         ("listing", listing),
         ("listing of many", listing_of_many),
+        ("view of merged log", view_of_merged_log),
         ("delete", delete),
         ("16 MiB object", large_object),
         ("lease race", lease_race),
@@ -250,6 +253,25 @@ fn listing_of_many(open: Open<'_>) {
     assert!(objects.list("packs").unwrap() == expected && objects.list("").unwrap() == expected);
     let below = objects.list("packs/03").unwrap();
     assert!(below.len() > 150 && below.iter().all(|entry| entry.path.starts_with("packs/03/")));
+}
+
+fn view_of_merged_log(open: Open<'_>) {
+    let objects = open("merged");
+    let folder = objects.source_folder(&SourceName::new("app").unwrap());
+    scope(|scope| {
+        for first in 0..4 {
+            let (objects, folder) = (objects.clone(), &folder);
+            let shipped = (first..720).step_by(4).map(|at| (at, at + 1));
+            scope.spawn(move || put_log(&objects, folder, 0, shipped));
+        }
+    });
+    put_log(&objects, &folder, 1, (0..7).map(|no| (no * 100, no * 100 + 100)));
+    assert_eq!(objects.list("sources").unwrap().len(), 727);
+    let viewed = objects.view().unwrap().list("sources").unwrap();
+    let (merged, shipped) = viewed.split_at(7);
+    assert!(merged.iter().all(|entry| entry.path.ends_with("-1")), "{viewed:?}");
+    let first = "sources/app/log/00000001/0000000000000001/00000000000002bc-00000000000002bd";
+    assert_eq!((shipped.len(), shipped[0].path.as_str()), (20, first));
 }
 
 fn delete(open: Open<'_>) {

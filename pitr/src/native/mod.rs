@@ -117,7 +117,7 @@ impl Attached {
     }
 
     /// Stores everything that is durable now. It counts as archived after the next check that no
-    /// other writer took over. Calls within five seconds share one check, which is a request. The
+    /// other writer took over. Calls within ten seconds share one check, which is a request. The
     /// shipping thread works like this while no caller waits.
     ///
     /// # Errors

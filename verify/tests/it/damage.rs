@@ -112,7 +112,7 @@ fn each_depth_finds_what_it_reads() {
     let sound = fs::read(pack).unwrap();
     let found = |options| !report(&world, options).unwrap().is_sound();
 
-    // A bit of a frame: whoever reads that frame finds it.
+    // A bit of a frame is found by each depth that reads the frame.
     let mut harmed = sound.clone();
     harmed[100] ^= 1;
     fs::write(pack, &harmed).unwrap();

@@ -3,6 +3,7 @@
 use crate::layout::{REPOSITORY, SOURCES};
 use crate::local::Stray;
 use crate::store::{Origin, exact_path};
+use crate::view::is_inside;
 use crate::{Error, Objects, Result};
 use futures_util::StreamExt;
 use object_store::path::Path;
@@ -59,14 +60,10 @@ impl Objects {
     /// # Errors
     /// Those of [`listing`](Self::listing).
     pub fn listing_beside_sources(&self) -> Result<Listing> {
-        let sources = format!("{SOURCES}/");
-        let behind = format!("{SOURCES}0"); // 0 comes after the slash
-        let is_of_source = {
-            let sources = sources.clone();
-            move |path: &str| path.starts_with(&sources)
-        };
-        let mut listing = self.listing_ahead("", move |path| is_of_source(path).then(|| behind.clone()))?;
-        listing.entries.retain(|entry| !entry.path.starts_with(&sources));
+        // The character 0 follows the slash.
+        let ahead = |path: &str| is_inside(path, SOURCES).then(|| format!("{SOURCES}0"));
+        let mut listing = self.listing_ahead("", ahead)?;
+        listing.entries.retain(|entry| !is_inside(&entry.path, SOURCES));
         Ok(listing)
     }
 

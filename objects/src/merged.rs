@@ -10,6 +10,7 @@
 //! - Where merged objects overlap in part, nothing is left out: which of them count depends on the
 //!   others.
 
+use crate::Entry;
 use crate::layout::{LogName, ObjectName, SourceFolder, SourceObject};
 use pitr_format::{Epoch, Lsn, TimelineId};
 use std::collections::HashMap;
@@ -38,6 +39,14 @@ struct Spans {
 }
 
 impl Merged {
+    /// The merged objects of a listing.
+    pub(crate) fn of(entries: &[Entry]) -> Self {
+        let mut merged = Merged::default();
+        let logs = entries.iter().filter_map(|entry| log_at(&entry.path));
+        logs.filter(|(_, name)| name.level > 0).for_each(|(folder, name)| merged.note(folder, &name));
+        merged
+    }
+
     /// Takes note of the next object of a sorted listing. Returns a path behind which the listing
     /// may go on: all objects before it are left out.
     pub(crate) fn next(&mut self, path: &str) -> Option<String> {

@@ -59,8 +59,7 @@ impl Objects {
         let lease = base.lease_to_read()?;
         let mut merged = Merged::default();
         let mut listing = base.listing_ahead(SOURCES, move |path| merged.next(path))?;
-        let mut merged = Merged::default();
-        listing.entries.iter().for_each(|entry| _ = merged.next(&entry.path));
+        let mut merged = Merged::of(&listing.entries);
         listing.entries.retain(|entry| !merged.holds(&entry.path));
         let view = View { listing, epochs: Mutex::default(), kept: Mutex::default(), _lease: lease };
         Ok(Objects { view: Some(Arc::new(view)), ..base })
@@ -129,7 +128,7 @@ fn is_below(path: &str, folder: &str) -> bool {
     path == folder || is_inside(path, folder)
 }
 
-fn is_inside(path: &str, folder: &str) -> bool {
+pub(crate) fn is_inside(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 

@@ -14,10 +14,10 @@ pub(crate) fn check(
     objects: &Objects,
     entries: &[Entry],
     condemned: &Condemned,
-    checked: Checked,
+    mut checked: Checked,
     writers: bool,
 ) -> Result<Report> {
-    let mut damaged = checked.packs.clone();
+    let mut damaged = std::mem::take(&mut checked.packs);
     let mut report = checked.report();
     // Roots before the index: everything that a root needs was indexed before the root was put.
     let sources = readable(objects)?;

@@ -111,10 +111,10 @@ pub fn verify(objects: &Objects, options: Options, progress: &(dyn Fn(Progress) 
     entries.retain(|entry| !matches!(ObjectName::parse(&entry.path), Some(ObjectName::Lease { .. })));
     let mut checked: Checked = check_all(objects, &entries, &condemned, options, progress)?;
     checked.take_strays(strays);
-    let ours = lease.as_ref().map(pitr_objects::Lease::id);
-    let writers = objects.leases()?.iter().any(|lease| Some(lease.id) != ours);
     if !options.metadata {
         return Ok(checked.report());
     }
+    let ours = lease.as_ref().map(pitr_objects::Lease::id);
+    let writers = objects.leases()?.iter().any(|lease| Some(lease.id) != ours);
     contents::check(objects, &entries, &condemned, checked, writers)
 }

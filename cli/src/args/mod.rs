@@ -116,8 +116,8 @@ impl Global {
         }
     }
 
-    /// The passphrase or key, if one is given. An option takes precedence over
-    /// the environment.
+    /// The passphrase or key, if one is given. An option takes precedence over the
+    /// environment.
     pub(crate) fn credential(&self) -> Result<Option<Box<dyn KeyWrap>>, CliError> {
         let given = Given {
             passphrase_file: self.passphrase_file.as_deref(),

@@ -198,15 +198,17 @@ impl Shared {
     /// Archives everything durable. Before that it logs a watermark, if `marked` is set or nothing
     /// was archived for long.
     pub(super) fn ship(&self, marked: bool) -> Result<Shipped> {
-        let mut shipping = lock(&self.shipping);
-        let outcome = self.ship_durable(&mut shipping, marked, true);
-        self.note(&shipping, outcome)
+        self.ship_as(marked, true)
     }
 
     /// Stores everything durable. It counts as archived after a check that several calls share.
     pub(super) fn store(&self) -> Result<Shipped> {
+        self.ship_as(false, false)
+    }
+
+    fn ship_as(&self, marked: bool, at_once: bool) -> Result<Shipped> {
         let mut shipping = lock(&self.shipping);
-        let outcome = self.ship_durable(&mut shipping, false, false);
+        let outcome = self.ship_durable(&mut shipping, marked, at_once);
         self.note(&shipping, outcome)
     }
 

@@ -27,10 +27,8 @@ const PUT_PRICE: f64 = 0.005;
 const GET_PRICE: f64 = 0.0004;
 /// GETs of an opening, at most.
 const OPENING_MAX: u64 = 9;
-/// Shipments that are counted: enough for merges of several levels.
+/// Shipments of the first day that are counted, by default.
 pub(super) const SHIPMENTS: u64 = 4096;
-/// Shipments of a day that are counted, where it has a shipment a minute.
-const FEW_SHIPMENTS: u64 = 192;
 
 /// A way to archive for a day.
 struct Day {
@@ -39,14 +37,16 @@ struct Day {
     every: u64,
     /// Commits between two shipments; none on an idle day.
     commits: u64,
+    /// Shipments that are counted. Enough for merges of several levels, where a day has them.
+    shipments: u64,
     /// PUTs of a day, at most.
     puts_max: u64,
 }
 
 const DAYS: [Day; 3] = [
-    Day { name: "a commit a second, RPO 1 s", every: 1, commits: 1, puts_max: 100_000 },
-    Day { name: "a commit a second, RPO 60 s", every: 60, commits: 60, puts_max: 2000 },
-    Day { name: "idle", every: 60, commits: 0, puts_max: 1500 },
+    Day { name: "a commit a second, RPO 1 s", every: 1, commits: 1, shipments: SHIPMENTS, puts_max: 100_000 },
+    Day { name: "a commit a second, RPO 60 s", every: 60, commits: 60, shipments: 192, puts_max: 2000 },
+    Day { name: "idle", every: 60, commits: 0, shipments: 192, puts_max: 1500 },
 ];
 
 /// The clock of the machine, and the time that the drill has added.
@@ -74,15 +74,17 @@ impl Clock for Moved {
 }
 
 pub(super) fn run(common: &Common, base: Size, shipments: u64, verdict: &mut Verdict) -> Result<()> {
-    for day in &DAYS {
-        count_day(common, day, if day.every == 1 { shipments } else { FEW_SHIPMENTS }, verdict)?;
+    let mut days = DAYS;
+    days[0].shipments = shipments;
+    for day in &days {
+        count_day(common, day, verdict)?;
     }
     throughput::run(common, base, verdict)?;
     opening_of_a_database(common, verdict)
 }
 
 /// Archives a part of a day, and counts.
-fn count_day(common: &Common, day: &Day, shipments: u64, verdict: &mut Verdict) -> Result<()> {
+fn count_day(common: &Common, day: &Day, verdict: &mut Verdict) -> Result<()> {
     let world = World::new("archive-day")?;
     let place = Place::start(common.store, &world, Faults::none(common.seed))?;
     place.init()?;
@@ -95,10 +97,10 @@ fn count_day(common: &Common, day: &Day, shipments: u64, verdict: &mut Verdict) 
     let options = AttachOptions::new("reference").ship_every(None);
     let attached = pitr.attach(bank.wal(), &bank.source, options)?;
     let before = place.counts();
-    let merges = archive(&bank, &attached, &clock, day, shipments, common.seed)?;
+    let merges = archive(&bank, &attached, &clock, day, common.seed)?;
     let counts = place.counts().since(&before);
     attached.stop()?;
-    let Day { name, every, puts_max, .. } = *day;
+    let Day { name, every, shipments, puts_max, .. } = *day;
     let shipments_a_day = DAY_SECONDS / every;
     let a_day = |count: u64| count * shipments_a_day / shipments;
     let of = |kind| counts.of(kind).requests;
@@ -129,16 +131,9 @@ fn price(counts: &Counts) -> f64 {
 }
 
 /// Ships after each interval, and merges what is due. Returns the number of merges.
-fn archive(
-    bank: &Bank,
-    attached: &Attached,
-    clock: &Moved,
-    day: &Day,
-    shipments: u64,
-    seed: u64,
-) -> Result<u64> {
+fn archive(bank: &Bank, attached: &Attached, clock: &Moved, day: &Day, seed: u64) -> Result<u64> {
     let (rng, mut merges) = (&mut Rng(seed), 0);
-    for _ in 0..shipments {
+    for _ in 0..day.shipments {
         for _ in 0..day.commits {
             bank.commit(rng)?;
         }

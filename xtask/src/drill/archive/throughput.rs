@@ -9,6 +9,7 @@ use crate::drill::recovery;
 use crate::size::{Size, Sizes};
 use crate::verdict::Verdict;
 use crate::world::World;
+use pitr::objects::layout::ObjectName;
 use pitr::objects::object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use pitr::recovery::Target;
 use pitr_testkit::proxy::{Faults, Kind};
@@ -80,8 +81,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// Reads all packs and log objects whole, by `object_store` alone. Returns bytes a second.
 fn plain_rate(place: &Place) -> Result<f64> {
     let objects = place.objects(Way::Direct)?; // it also installs TLS for the process
-    let is_data =
-        |path: &str| path.starts_with("packs/") || path.contains("/log/") || path.contains("/compacted/");
+    let is_data = |path: &str| ObjectName::parse(path).is_some_and(|name| name.is_data());
     let listed = objects.listing("")?.entries;
     let paths = listed.into_iter().map(|entry| entry.path).filter(|path| is_data(path));
     let paths = Arc::new(paths.map(|path| Path::parse(&path)).collect::<std::result::Result<Vec<_>, _>>()?);

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// Maximum gap between two wanted chunks of a pack that one request reads, bytes.
 const GAP_BYTES_MAX: u32 = 256 << 10;
 /// Maximum size of a request, bytes.
-const REQUEST_BYTES_MAX: u32 = 4 << 20;
+const REQUEST_BYTES_MAX: u32 = 8 << 20;
 /// Number of requests in flight, and of answers that wait for a thread.
 const REQUESTS_MAX: usize = 4;
 /// Size of most chunks, bytes. The buffer of a thread grows for a longer one.
@@ -28,7 +28,7 @@ struct Wanted {
 impl ChunkStore {
     /// Reads many chunks and calls `work` for each, in all threads, with its position in `ids` and
     /// its bytes. Packs are read in the order in which `ids` first needs them, each from front to
-    /// back. Memory: up to 32 MiB of stored bytes, and a chunk for each thread.
+    /// back. Memory: up to 64 MiB of stored bytes, and a chunk for each thread.
     ///
     /// # Errors
     /// Those of [`read`](Self::read); errors of `work`. After an error no new work starts.

@@ -64,6 +64,8 @@ struct State {
     exchanges: u64,
     is_stopped: bool,
     is_away: bool,
+    /// Until then the link is busy with the bytes so far.
+    link_busy_until: Instant,
     /// Open connections, to end them from outside.
     streams: BTreeMap<u64, TcpStream>,
 }
@@ -84,6 +86,7 @@ impl Proxy {
             exchanges: 0,
             is_stopped: false,
             is_away: false,
+            link_busy_until: Instant::now(),
             streams: BTreeMap::new(),
         };
         let state = Mutex::new(state);

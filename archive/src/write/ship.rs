@@ -247,12 +247,19 @@ impl Shipper {
         Ok(())
     }
 
+    /// Monotonic time at which stored objects have waited long enough for their check; `None` if
+    /// nothing waits.
+    #[must_use]
+    pub fn check_due(&self) -> Option<Duration> {
+        let Unchecked { objects, bytes, since } = &self.unchecked;
+        let wait = if *bytes >= UNCHECKED_BYTES_MAX { Duration::ZERO } else { self.options.check_every };
+        (!objects.is_empty()).then(|| since.saturating_add(wait))
+    }
+
     /// True if stored objects have waited long enough for their check.
     #[must_use]
     pub fn is_check_due(&self) -> bool {
-        let Unchecked { objects, bytes, since } = &self.unchecked;
-        let waited = self.now().saturating_sub(*since);
-        !objects.is_empty() && (waited >= self.options.check_every || *bytes >= UNCHECKED_BYTES_MAX)
+        self.check_due().is_some_and(|due| due <= self.now())
     }
 
     fn now(&self) -> Duration {

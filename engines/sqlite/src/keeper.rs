@@ -43,10 +43,12 @@ const LEFT_BYTES_MAX: u64 = 512 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds of backfilling before the write lock is taken.
 const ROUNDS: u32 = 8;
-/// The write lock is not taken while the disk is so slow that a round takes longer than this,
-/// unless the `-wal` file has grown to `SLOW_DISK_FACTOR` times [`KeeperOptions::hard_bytes`].
-const ROUND_MAX: Duration = Duration::from_millis(8);
-const SLOW_DISK_FACTOR: u64 = 4;
+/// The write lock is not taken while the disk is so slow that a round takes longer than this: a
+/// writer would wait as long, and gives up after its busy timeout, which is often 5 s. Up to a size
+/// of the `-wal` file, as a multiple of [`KeeperOptions::hard_bytes`]; a larger file allows longer
+/// rounds, but never such that a commit of the application might fail.
+const ROUND_MAX: [(u64, Duration); 3] =
+    [(4, Duration::from_millis(8)), (16, Duration::from_millis(50)), (u64::MAX, Duration::from_millis(250))];
 /// Attempts per round to get the write lock or the right to checkpoint while another process holds
 /// it.
 const TRIES: u32 = 40;
@@ -230,10 +232,9 @@ impl Keeper {
             // the last of these rounds shows how long the lock will be held.
             let begun = self.clock.monotonic();
             let backfilled = self.backfill(source, capture)?;
-            let slow = self.clock.monotonic().saturating_sub(begun) > ROUND_MAX;
             let log_bytes = u64::from(capture.position().frame) * page_bytes;
-            let may_wait = log_bytes < self.options.hard_bytes.saturating_mul(SLOW_DISK_FACTOR);
-            if !backfilled || slow && may_wait || !is_nearly_backfilled(source, page_bytes)? {
+            let slow = self.clock.monotonic().saturating_sub(begun) > round_max(log_bytes, self.options);
+            if !backfilled || slow || !is_nearly_backfilled(source, page_bytes)? {
                 continue;
             }
             if lock_writes(source, self.clock.as_ref())? {
@@ -246,6 +247,12 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// The longest round after which the write lock may be taken.
+fn round_max(log_bytes: u64, options: KeeperOptions) -> Duration {
+    let allows = |(factor, _): &&(u64, Duration)| log_bytes < options.hard_bytes.saturating_mul(*factor);
+    ROUND_MAX.iter().find(allows).or(ROUND_MAX.last()).map_or(Duration::ZERO, |(_, most)| *most)
 }
 
 /// Runs a passive checkpoint. An application's checkpoint may run at the same time; what it
@@ -276,4 +283,18 @@ fn is_nearly_backfilled(source: &Source, page_bytes: u64) -> Result<bool> {
     let left =
         |o: Observed| u64::from(o.published.frames.saturating_sub(o.published.backfilled)) * page_bytes;
     Ok(source.observe()?.is_some_and(|o| left(o) < LEFT_BYTES_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_larger_log_allows_a_slower_disk_but_never_one_that_makes_commits_fail() {
+        let options = KeeperOptions::default();
+        let most = |factor: u64| round_max(options.hard_bytes * factor, options).as_millis();
+        assert_eq!([1, 3, 4, 15, 16, 100_000].map(most), [8, 8, 50, 50, 250, 250]);
+        let always = KeeperOptions { hard_bytes: u64::MAX, ..options };
+        assert_eq!(round_max(u64::MAX, always).as_millis(), 250);
+    }
 }

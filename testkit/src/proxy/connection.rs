@@ -5,7 +5,7 @@ use super::{Fault, Kind, Registered, Shared};
 use crate::http::{Body, Head, Passed, Tap, pass};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Maximum time to reach the server. It is on loopback.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -171,11 +171,12 @@ impl Connection<'_> {
             }
             _ => {
                 let is_short = edit.head.len() < head.bytes.len() && edit.fault == Some(Fault::CutResponse);
-                (&mut &*client).write_all(&edit.head)?;
+                let mut link = Link { client, shared };
+                link.write_all(&edit.head)?;
                 match is_short {
                     true => (Passed::default(), true),
                     false => {
-                        let passed = pass(body, edit.tap, server, &mut &*client, &mut wait)?;
+                        let passed = pass(body, edit.tap, server, &mut link, &mut wait)?;
                         (passed, passed.is_cut)
                     }
                 }
@@ -199,6 +200,33 @@ impl Connection<'_> {
             self.server = None;
         }
         Ok(!ends && !head.closes())
+    }
+}
+
+/// Writes to a client at the rate of the link.
+struct Link<'a> {
+    client: &'a TcpStream,
+    shared: &'a Shared,
+}
+
+impl Write for Link<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let pause = {
+            let mut state = self.shared.state();
+            let Some(rate) = state.faults.link else { return self.client.write(bytes) };
+            let now = Instant::now();
+            let takes = Duration::from_secs_f64(bytes.len() as f64 / rate.max(1) as f64);
+            state.link_busy_until = state.link_busy_until.max(now) + takes;
+            state.link_busy_until - now
+        };
+        // The last byte arrives when all of them have had their time.
+        std::thread::sleep(pause);
+        self.client.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.client.flush()
     }
 }
 

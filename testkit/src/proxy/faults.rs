@@ -65,6 +65,8 @@ pub struct Faults {
     pub latency: Duration,
     /// Maximum of a further random delay.
     pub jitter: Duration,
+    /// Bytes of responses a second, for all connections together; no limit if `None`.
+    pub link: Option<u64>,
     /// Rate of [`Fault::Error`].
     pub error: f64,
     /// Rate of [`Fault::Throttle`].
@@ -95,6 +97,7 @@ impl Faults {
             seed,
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
+            link: None,
             error: 0.0,
             throttle: 0.0,
             stall: 0.0,

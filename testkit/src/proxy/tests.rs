@@ -270,6 +270,14 @@ fn every_request_is_delayed_and_a_stall_takes_longer() {
     }
     assert_eq!(proxy.counts().faults(Fault::Stall), 6);
 
+    // A link shared by two clients.
+    proxy.set(Faults { link: Some(CONTENT as u64 * 20), ..Faults::none(1) }).unwrap();
+    let begun = Instant::now();
+    let mut other = Client::new(&proxy);
+    let beside = std::thread::spawn(move || other.get().unwrap());
+    assert_eq!(client.get().unwrap(), beside.join().unwrap());
+    assert!(begun.elapsed() >= milli(90), "two contents at 20 a second take 100 ms");
+
     // A stall does not outlive the proxy.
     proxy.set(Faults { stall: 1.0, stall_time: Duration::from_secs(600), ..Faults::none(1) }).unwrap();
     let mut stalled = Client::new(&proxy);

@@ -100,8 +100,8 @@ pub(super) struct ShippingState {
     /// Stored end of the log, and monotonic time of the last shipment, milliseconds.
     stored: AtomicU64,
     shipped_ms: AtomicU64,
-    /// Monotonic time since when something stored is unchecked, milliseconds; 0 if nothing is.
-    unchecked_ms: AtomicU64,
+    /// Monotonic time at which what is stored must be checked, milliseconds; 0 if nothing is.
+    check_due_ms: AtomicU64,
 }
 
 /// Milliseconds, for an atomic.
@@ -251,9 +251,8 @@ impl Shared {
         let news = self.news_end.load(Ordering::Relaxed) > self.shipping.stored.load(Ordering::Relaxed);
         let has_passed =
             |since: &AtomicU64, time| now_ms.saturating_sub(since.load(Ordering::Relaxed)) >= millis(time);
-        let unchecked = &self.shipping.unchecked_ms;
-        let check = unchecked.load(Ordering::Relaxed) > 0 && has_passed(unchecked, ShipOptions::CHECK_EVERY);
-        news || check || has_passed(&self.shipping.shipped_ms, WATERMARK_EVERY)
+        let check_due = self.shipping.check_due_ms.load(Ordering::Relaxed);
+        news || (1..=now_ms).contains(&check_due) || has_passed(&self.shipping.shipped_ms, WATERMARK_EVERY)
     }
 
     /// Makes captured transactions durable.
@@ -289,17 +288,8 @@ impl Shared {
         }
         let (stored, archived) = (shipping.shipper.stored(), shipping.shipper.archived());
         self.shipping.stored.store(stored.unwrap_or(Lsn::ORIGIN).get(), Ordering::Relaxed);
-        let unchecked = &self.shipping.unchecked_ms;
-        match stored == archived {
-            true => unchecked.store(0, Ordering::Relaxed),
-            // Another one may be unchecked for longer already.
-            false => drop(unchecked.compare_exchange(
-                0,
-                millis(ticks).max(1),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            )),
-        }
+        let check_due = shipping.shipper.check_due().map_or(0, |due| millis(due).max(1));
+        self.shipping.check_due_ms.store(check_due, Ordering::Relaxed);
         let archived = archived.unwrap_or(Lsn::ORIGIN);
         let needed = self.keep_from.load(Ordering::Relaxed).min(self.sampled.load(Ordering::Relaxed));
         let keep = archived.min(Lsn::new(needed));

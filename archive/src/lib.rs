@@ -39,7 +39,7 @@ pub use history::{
 pub use instances::PlacedInstance;
 pub use pitr_objects::layout::{LogName, PrunedRange, RestoredName, SourceObject};
 pub use pitr_redo::{FileChange, LogicalRecord};
-pub use read::{Around, BlockSet, Image, Logical, Merged, Search, Transaction, Transactions};
+pub use read::{Around, BlockSet, Image, Logical, Merged, NotedCommit, Search, Transaction, Transactions};
 pub use stored::{
     CheckpointEntry, CommitEntry, CommitPoint, Fence, Fingerprint, Footer, ForkReason, Instance, Mark,
     MarkKind, NamedPoint, Origin, PointName, PointNameError, Points, RestoredState, Timeline,

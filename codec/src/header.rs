@@ -60,6 +60,8 @@ pub enum ObjectKind {
     Rates = 18,
     /// Tests whether a store enforces create-only puts.
     Probe = 19,
+    /// The history of verifications.
+    Verifications = 20,
 }
 
 impl ObjectKind {
@@ -84,6 +86,7 @@ impl ObjectKind {
             17 => ObjectKind::Point,
             18 => ObjectKind::Rates,
             19 => ObjectKind::Probe,
+            20 => ObjectKind::Verifications,
             _ => return None,
         })
     }
@@ -120,6 +123,7 @@ impl fmt::Display for ObjectKind {
             ObjectKind::Point => "recovery point",
             ObjectKind::Rates => "measured rates",
             ObjectKind::Probe => "probe",
+            ObjectKind::Verifications => "history of verifications",
         })
     }
 }

@@ -20,6 +20,10 @@ pub enum Capability {
     TakeSnapshot,
     /// Restores files of its sources.
     Restore,
+    /// Answers queries on a restored copy.
+    Queries,
+    /// Reads live sources as of one commit.
+    Live,
 }
 
 impl fmt::Display for Capability {
@@ -28,6 +32,8 @@ impl fmt::Display for Capability {
             Capability::Capture => "capture commits",
             Capability::TakeSnapshot => "take snapshots without a log",
             Capability::Restore => "restore files",
+            Capability::Queries => "answer queries",
+            Capability::Live => "read live sources as of one commit",
         })
     }
 }

@@ -4,6 +4,7 @@ use crate::capture::Capture;
 use crate::error::{Capability, Error, Result};
 use crate::take::TakeSnapshot;
 use pitr_recovery::RestoreTarget;
+use pitr_verify::{Live, Queries};
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +34,16 @@ pub trait Engine: Debug + Send + Sync {
     fn restore_target(&self) -> Option<&dyn RestoreTarget> {
         None
     }
+
+    /// Answers queries on a restored copy.
+    fn queries(&self) -> Option<&dyn Queries> {
+        None
+    }
+
+    /// Reads live sources as of one commit.
+    fn live(&self) -> Option<&dyn Live> {
+        None
+    }
 }
 
 impl dyn Engine + '_ {
@@ -58,6 +69,22 @@ impl dyn Engine + '_ {
     /// [`Error::Lacks`].
     pub fn need_restore_target(&self) -> Result<&dyn RestoreTarget> {
         self.restore_target().ok_or_else(|| self.lacks(Capability::Restore))
+    }
+
+    /// The capability to answer queries.
+    ///
+    /// # Errors
+    /// [`Error::Lacks`].
+    pub fn need_queries(&self) -> Result<&dyn Queries> {
+        self.queries().ok_or_else(|| self.lacks(Capability::Queries))
+    }
+
+    /// The capability to read live sources.
+    ///
+    /// # Errors
+    /// [`Error::Lacks`].
+    pub fn need_live(&self) -> Result<&dyn Live> {
+        self.live().ok_or_else(|| self.lacks(Capability::Live))
     }
 
     fn lacks(&self, capability: Capability) -> Error {
@@ -215,10 +242,14 @@ mod tests {
             engine.need_capture().map(drop),
             engine.need_take_snapshot().map(drop),
             engine.need_restore_target().map(drop),
+            engine.need_queries().map(drop),
+            engine.need_live().map(drop),
         ];
         let texts: Vec<String> = errors.into_iter().map(|error| error.unwrap_err().to_string()).collect();
         assert_eq!(texts[0], "the engine bare cannot capture commits");
         assert_eq!(texts[1], "the engine bare cannot take snapshots without a log");
         assert_eq!(texts[2], "the engine bare cannot restore files");
+        assert_eq!(texts[3], "the engine bare cannot answer queries");
+        assert_eq!(texts[4], "the engine bare cannot read live sources as of one commit");
     }
 }

@@ -44,6 +44,7 @@ mod merged;
 pub mod parallel;
 mod probe;
 mod put;
+mod rate;
 mod read;
 mod remote;
 mod repository;

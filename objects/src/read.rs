@@ -83,7 +83,12 @@ impl Objects {
             Ok(Ok(Tail { bytes: found.bytes().await?, object_len }))
         })?;
         match read.map_err(|source| Error::from_store(path, source))? {
-            Ok(tail) => Ok(tail),
+            Ok(tail) => {
+                if let Some(limit) = &self.limit {
+                    limit.wait(self.env().clock.as_ref(), tail.bytes.len() as u64);
+                }
+                Ok(tail)
+            }
             Err(bytes) => Err(Error::TooLarge { path: path.to_owned(), bytes, most }),
         }
     }

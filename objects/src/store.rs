@@ -2,6 +2,7 @@
 
 use crate::layout::ShortId;
 use crate::local::{LocalStore, Readers, create_folder, readers};
+use crate::rate::RateLimit;
 use crate::remote::{self, Remote};
 use crate::runtime::Requests;
 use crate::view::View;
@@ -27,6 +28,7 @@ const LEASE_RENEWAL: Duration = Duration::from_secs(15);
 pub struct Objects {
     pub(crate) inner: Arc<Inner>,
     pub(crate) view: Option<Arc<View>>,
+    pub(crate) limit: Option<Arc<RateLimit>>,
 }
 
 pub(crate) struct Inner {
@@ -228,7 +230,7 @@ impl Objects {
             warned: Mutex::default(),
             renewal: AtomicU64::new(LEASE_RENEWAL.as_micros() as u64), // seconds
         };
-        Ok(Objects { inner: Arc::new(inner), view: None })
+        Ok(Objects { inner: Arc::new(inner), view: None, limit: None })
     }
 
     /// The machine that this handle uses.

@@ -91,6 +91,21 @@ pub enum Error {
         /// The engine of its newest snapshot.
         engine: String,
     },
+    /// A live source can't be read.
+    #[error("{}: the live source can't be read: {source}", path.display())]
+    Live {
+        /// The source.
+        path: PathBuf,
+        /// The engine's error.
+        source: BoxError,
+    },
+    /// A live source can't be compared, because its log has logical records: only its engine knows
+    /// what they write.
+    #[error("{}: can't be compared: its log has records that only its engine can apply", path.display())]
+    NotComparable {
+        /// The source.
+        path: PathBuf,
+    },
     /// No thread could be started.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),

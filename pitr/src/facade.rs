@@ -149,6 +149,12 @@ impl Pitr {
         Ok(Pitr { objects: self.objects.view()?, ..self.clone() })
     }
 
+    /// A handle that reads at most this many bytes a second from the repository.
+    #[must_use]
+    pub fn at_rate(&self, bytes_per_second: std::num::NonZeroU64) -> Self {
+        Pitr { objects: self.objects.at_rate(bytes_per_second), ..self.clone() }
+    }
+
     /// Names of the repository's sources. Logs a warning for each unreadable source.
     pub fn sources(&self) -> Result<Vec<SourceName>> {
         let Sources { names, unreadable } = self.objects.readable_sources()?;
@@ -223,17 +229,20 @@ impl Pitr {
         Ok(chunks)
     }
 
-    /// How the files of a plan are restored, according to the engine that took its snapshot. For a
-    /// log without a snapshot, this is the engine of the source's other snapshots, or the default
-    /// engine.
+    /// How the files of a plan are restored, according to its engine.
     fn restore_target(&self, history: &History, plan: &Plan) -> Result<&dyn RestoreTarget> {
+        Ok(self.engine_of(history, plan)?.need_restore_target()?)
+    }
+
+    /// The engine that took the snapshot of a plan. For a log without a snapshot, this is the
+    /// engine of the source's other snapshots, or the default engine.
+    pub(crate) fn engine_of(&self, history: &History, plan: &Plan) -> Result<&dyn Engine> {
         let snapshots = history.snapshots();
         let of_plan = snapshots.iter().find(|snapshot| Some(snapshot.id) == plan.snapshot);
-        let engine = match of_plan.or(snapshots.last()) {
+        Ok(match of_plan.or(snapshots.last()) {
             Some(snapshot) => self.engines.named(&snapshot.meta.engine)?,
             None => self.engines.default_engine()?,
-        };
-        Ok(engine.need_restore_target()?)
+        })
     }
 
     /// Watches a database in a thread of its own, under its default name ([`source_for`]): from the
@@ -405,13 +414,16 @@ impl Pitr {
     }
 
     /// Runs `work` with a restorer for a plan.
-    fn with_restorer<T>(
+    pub(crate) fn with_restorer<T, E>(
         &self,
         history: &History,
         plan: &Plan,
         progress: &(dyn Fn(Progress) + Sync),
-        work: impl FnOnce(&Restorer<'_>) -> pitr_recovery::Result<T>,
-    ) -> Result<T> {
+        work: impl FnOnce(&Restorer<'_>) -> Result<T, E>,
+    ) -> Result<T>
+    where
+        Error: From<E>,
+    {
         let (chunks, target) = (&self.chunks_to_read()?, self.restore_target(history, plan)?);
         Ok(work(&Restorer { progress, ..Restorer::new(history, chunks, target) })?)
     }

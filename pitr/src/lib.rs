@@ -31,19 +31,25 @@ mod config;
 mod engines;
 mod error;
 mod facade;
+mod live;
 mod metadata;
 mod native;
 mod near;
 mod options;
+mod rehearsal;
 mod up_to_date;
+mod validation;
 mod watching;
 
 pub use config::{ConfigError, PitrConfig};
 pub use error::{Error, Result};
 pub use facade::Pitr;
+pub use live::LiveOptions;
 pub use metadata::{BackupMetadata, Backups};
 pub use native::{AttachOptions, AttachState, Attached, Hint, ShipFailure};
 pub use options::PruneOptions;
+pub use rehearsal::RehearsalRequest;
+pub use validation::{Round, ValidationOptions};
 pub use watching::Watching;
 
 /// The example in the README compiles.

@@ -2,7 +2,7 @@
 
 use crate::facade::Pitr;
 use crate::{Error, Result};
-use pitr_engine::Located;
+use pitr_engine::{Capture, LiveSource, Located};
 use pitr_format::{SourceName, TimelineId};
 use std::path::PathBuf;
 
@@ -23,6 +23,18 @@ impl Pitr {
         timeline: Option<TimelineId>,
         state: Option<PathBuf>,
     ) -> Result<()> {
+        let (capture, live) = self.watched(source, timeline, state)?;
+        Ok(capture.ask_to_archive(&self.engine_context(), &live)?)
+    }
+
+    /// The live source whose commits the timeline has, by what the repository knows of its place,
+    /// and the capability of its engine to capture it.
+    pub(crate) fn watched(
+        &self,
+        source: &SourceName,
+        timeline: Option<TimelineId>,
+        state: Option<PathBuf>,
+    ) -> Result<(&dyn Capture, LiveSource)> {
         let archive = self.archive(source);
         let catalog = archive.catalog()?;
         let timeline = match timeline {
@@ -45,7 +57,6 @@ impl Pitr {
             return Err(Error::Engine(pitr_engine::Error::NoAnswer { state, source }));
         };
         let place = Located { given: placed.origin.given, resolved: placed.origin.resolved };
-        let live = capture.source(&place, source.clone(), state);
-        Ok(capture.ask_to_archive(&self.engine_context(), &live)?)
+        Ok((capture, capture.source(&place, source.clone(), state)))
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::error::Result;
 use crate::layout::Unfinished;
+use crate::plan::Plan;
+use crate::restore::Restorer;
 use std::fmt;
+use std::path::Path;
 
 /// An engine's check of the files of a result.
 ///
@@ -20,6 +23,20 @@ pub trait ConsistencyCheck {
     /// [`Error::engine`](crate::Error::engine), [`Error::Io`](crate::Error::Io) if the check can't
     /// be carried out.
     fn check(&self, result: &Unfinished<'_>) -> Result<Vec<Finding>>;
+}
+
+impl Restorer<'_> {
+    /// Runs the engine's check on a complete copy of the state of `plan`; `None` if the engine has
+    /// none.
+    ///
+    /// # Errors
+    /// Those of the check; those of reading the snapshot's root.
+    pub fn check_copy(&self, plan: &Plan, path: &Path) -> Result<Option<Vec<Finding>>> {
+        let Some(check) = self.target.consistency() else { return Ok(None) };
+        let base = self.base(plan)?;
+        let copy = Unfinished { fs: self.fs, path, base: base.as_ref(), reached: plan.reached };
+        check.check(&copy).map(Some)
+    }
 }
 
 /// A fault that an engine found, for people.

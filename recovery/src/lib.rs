@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod compare;
 mod consistency;
 mod delta;
 mod elsewhere;
@@ -52,6 +53,7 @@ mod together;
 mod validate;
 mod writers;
 
+pub use compare::{CompareOptions, Comparison, Difference, OpenFile};
 pub use consistency::{ConsistencyCheck, Finding};
 pub use delta::LogDelta;
 pub use error::{Damaged, Error, Result, Unreachable, Why};

@@ -157,12 +157,12 @@ pub struct Room {
 }
 
 /// What a restore reads before it writes anything.
-struct Prepared {
-    merged: Merged,
-    base: Option<SnapshotReader>,
+pub(crate) struct Prepared {
+    pub(crate) merged: Merged,
+    pub(crate) base: Option<SnapshotReader>,
     /// Folders of a result that is a folder.
     folders: Option<Vec<PathBuf>>,
-    files: Vec<PlannedFile>,
+    pub(crate) files: Vec<PlannedFile>,
 }
 
 impl Prepared {
@@ -433,7 +433,7 @@ impl Restorer<'_> {
         Ok(Room { needed, free: check_room(self.fs, &options.output, needed, options.in_place)? })
     }
 
-    fn prepare(&self, plan: &Plan, tables: Option<&[String]>) -> Result<Prepared> {
+    pub(crate) fn prepare(&self, plan: &Plan, tables: Option<&[String]>) -> Result<Prepared> {
         let archive = self.history.archive();
         let mut merged = Merged::with_logical(archive, &plan.pieces, plan.redo_from, plan.stop)?;
         self.refuse_logical(&merged)?;

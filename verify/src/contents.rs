@@ -5,7 +5,7 @@ use crate::report::{Fault, Report};
 use crate::{Error, Result, log, points};
 use pitr_archive::Archive;
 use pitr_dedup::{ChunkId, ChunkStore};
-use pitr_format::SourceName;
+use pitr_format::{Severity, SourceName};
 use pitr_objects::{Condemned, Entry, ErrorKind, Objects};
 use pitr_snapshot::{Snapshot, SnapshotId, Visit, load_all, walk};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -163,6 +163,10 @@ impl Visit for Tree<'_, '_> {
     }
 
     fn broken(&mut self, id: &ChunkId, error: pitr_snapshot::Error) -> pitr_snapshot::Result<()> {
+        // A store that does not answer is no fault of an object.
+        if error.kind().severity() != Severity::Fatal && error.kind() != ErrorKind::Newer {
+            return Err(error);
+        }
         // `leaf` has reported a damaged or missing chunk. Otherwise the content is not a leaf.
         let known = self.trees.leaves.get(id).is_some_and(|bad| !bad.is_empty());
         if !known {

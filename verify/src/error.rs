@@ -1,6 +1,8 @@
 //! Errors of a verification.
 
 use pitr_format::Severity;
+use std::io;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// The result type of this crate.
@@ -22,9 +24,39 @@ pub enum Error {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] pitr_archive::Error),
+    /// A restore.
+    #[error(transparent)]
+    Recovery(#[from] pitr_recovery::Error),
+    /// A copy is larger than a rehearsal may make it. Nothing was written.
+    #[error("the copy takes {needed} bytes, and the sandbox may take {max}")]
+    SandboxTooSmall {
+        /// Size of the copy, bytes.
+        needed: u64,
+        /// The maximum, bytes.
+        max: u64,
+    },
+    /// The sandbox.
+    #[error("{}: cannot {op}: {source}", path.display())]
+    Io {
+        /// What failed.
+        op: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Other processes add to the history of verifications all the time.
+    #[error("the history of verifications is being written by other processes; try again")]
+    Busy,
     /// A thread panicked.
     #[error("a thread of the verification has died")]
     Died,
+}
+
+impl Error {
+    pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { op, path: path.to_owned(), source }
+    }
 }
 
 /// `None` for a damaged object, which is reported as a fault. Returns other errors.

@@ -21,23 +21,41 @@
 //! - Memory: one object of at most 20 MiB for each thread, and the index.
 //!
 //! No checksum finds damage from before an object was stored. Therefore writers decode and compare
-//! what they store. Only a restore proves that a database opens.
+//! what they store. Only a restore proves that a database opens: [`rehearse`] restores a state into
+//! a sandbox, compares the copy with the state, and has the engine and the caller check it.
+//! [`Verifications`] is the history of what was verified; [`Coverage`], [`Health`] and [`Audit`]
+//! are made from it.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod contents;
+mod coverage;
 mod error;
+mod history;
+mod live;
 mod log;
 mod object;
 mod points;
+mod rehearsal;
+mod repair;
 mod report;
 mod restorable;
 mod statements;
 
+pub use audit::{Audit, AuditedFault, AuditedRehearsal, AuditedSource, CheckedObjects, Moment, Span};
+pub use coverage::{COVERAGE_WINDOW, Candidate, Concern, Coverage, Health, Strategy, select};
 pub use error::{Error, Result};
+pub use history::{Level, Record, Verifications, VerifiedState};
+pub use live::{Live, LiveReport, PinnedSource, compare_live};
+pub use rehearsal::{
+    Answer, CommandProbe, Probe, Queries, QueryProbe, Rehearsal, RehearsalFinding, RehearsalOptions,
+    RestoredCopy, rehearse,
+};
+pub use repair::{Outcome, RepairOptions, Repaired, repair};
 pub use report::{Fault, FaultKind, Report};
 
 use object::{Checked, check_all};
-use pitr_objects::layout::ObjectName;
+use pitr_objects::layout::{ObjectName, QUARANTINE};
 use pitr_objects::{Condemned, Listing, Objects};
 use std::num::NonZeroU32;
 
@@ -108,7 +126,9 @@ pub fn verify(objects: &Objects, options: Options, progress: &(dyn Fn(Progress) 
     };
     let Listing { mut entries, strays } = objects.listing("")?;
     // Leases come and go during the verification, including its own.
-    entries.retain(|entry| !matches!(ObjectName::parse(&entry.path), Some(ObjectName::Lease { .. })));
+    let is_lease = |path: &str| matches!(ObjectName::parse(path), Some(ObjectName::Lease { .. }));
+    let is_set_aside = |path: &str| path.split('/').next() == Some(QUARANTINE);
+    entries.retain(|entry| !is_lease(&entry.path) && !is_set_aside(&entry.path));
     let mut checked: Checked = check_all(objects, &entries, &condemned, options, progress)?;
     checked.take_strays(strays);
     if !options.metadata {

@@ -35,10 +35,8 @@ pub(crate) fn check_all(
     options: Options,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Checked> {
-    let archives: Vec<Archive> =
-        readable(objects)?.into_iter().map(|source| Archive::new(objects.clone(), source)).collect();
     let total = entries.iter().map(|entry| entry.size).sum();
-    let look = Look { objects, archives, condemned, depth: options.depth };
+    let look = Look::new(objects, condemned, options.depth)?;
     let (next, done, checked) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::new(Checked::default()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from) + READ_AHEAD;
     let work = || -> Result<()> {
@@ -137,20 +135,37 @@ pub(crate) fn readable(objects: &Objects) -> Result<Vec<SourceName>> {
 /// any time. Objects that are condemned later are deleted after this lease has ended. A chunk that
 /// a tree needs and that is missing is found by the walk.
 fn may_go(name: &ObjectName, path: &str, condemned: &Condemned) -> bool {
-    use ObjectKind::{Condemned, Manifest, PackIndex, Point, Pruned, Rates};
-    matches!(name.kind(), Condemned | PackIndex | Manifest | Pruned | Point | Rates)
+    use ObjectKind::{Condemned, Manifest, PackIndex, Point, Pruned, Rates, Verifications};
+    matches!(name.kind(), Condemned | PackIndex | Manifest | Pruned | Point | Rates | Verifications)
         || condemned.contains(path)
 }
 
 /// What a check of an object needs.
-struct Look<'a> {
-    objects: &'a Objects,
+pub(crate) struct Look<'a> {
+    pub(crate) objects: &'a Objects,
     archives: Vec<Archive>,
     condemned: &'a Condemned,
     depth: Depth,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    pub(crate) fn new(objects: &'a Objects, condemned: &'a Condemned, depth: Depth) -> Result<Self> {
+        let archive = |source| Archive::new(objects.clone(), source);
+        let archives = readable(objects)?.into_iter().map(archive).collect();
+        Ok(Look { objects, archives, condemned, depth })
+    }
+
+    /// The fault of an object with this content; `None` if it is sound.
+    pub(crate) fn fault_of(&self, path: &str, whole: &[u8]) -> Option<String> {
+        let name = ObjectName::parse(path)?;
+        match self.check_content(path, &name, whole) {
+            Found::Sound | Found::Gone => None,
+            Found::Stranger => Some("is not an object of a repository".to_owned()),
+            Found::Faulty(what) => Some(what),
+            Found::Frames(frames) => frames.into_iter().next().map(|(_, what)| what),
+        }
+    }
+
     /// Checks an object. Also returns the number of bytes that were read.
     fn check(&self, entry: &Entry) -> Result<(Found, u64)> {
         let path = &entry.path;
@@ -178,25 +193,28 @@ impl Look<'_> {
     }
 
     fn check_whole(&self, entry: &Entry, name: &ObjectName) -> Result<(Found, u64), pitr_objects::Error> {
-        let (objects, path, deep) = (self.objects, &entry.path, self.depth == Depth::Decoded);
-        let whole = objects.get(path)?;
-        let found = match name {
-            ObjectName::KeyRing { .. } => Found::of(ObjectIndex::check_outside(&whole, name.kind())),
-            ObjectName::Pack(_) => match check_pack(objects, path, &whole, deep) {
+        let whole = self.objects.get(&entry.path)?;
+        Ok((self.check_content(&entry.path, name, &whole), whole.len() as u64))
+    }
+
+    fn check_content(&self, path: &str, name: &ObjectName, whole: &[u8]) -> Found {
+        let (objects, deep) = (self.objects, self.depth == Depth::Decoded);
+        match name {
+            ObjectName::KeyRing { .. } => Found::of(ObjectIndex::check_outside(whole, name.kind())),
+            ObjectName::Pack(_) => match check_pack(objects, path, whole, deep) {
                 Ok(faults) if faults.is_empty() => Found::Sound,
                 Ok(faults) => {
                     Found::Frames(faults.into_iter().map(|(no, error)| (no, error.to_string())).collect())
                 }
                 Err(error) => Found::Faulty(error.to_string()),
             },
-            ObjectName::PackIndex(_) => Found::of(check_index(objects, path, &whole)),
+            ObjectName::PackIndex(_) => Found::of(check_index(objects, path, whole)),
             ObjectName::Source(folder, SourceObject::Log(log)) => match self.archive(folder) {
-                Some(archive) => Found::of(archive.check_log(log, &whole, deep)),
-                None => Found::of(check_other(objects, path, ObjectKind::Log, &whole)),
+                Some(archive) => Found::of(archive.check_log(log, whole, deep)),
+                None => Found::of(check_other(objects, path, ObjectKind::Log, whole)),
             },
-            _ => Found::of(check_other(objects, path, name.kind(), &whole)),
-        };
-        Ok((found, whole.len() as u64))
+            _ => Found::of(check_other(objects, path, name.kind(), whole)),
+        }
     }
 
     /// Checks header and footer, and this many frames.

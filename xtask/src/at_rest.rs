@@ -47,6 +47,16 @@ impl AtRest {
         Ok(blocks)
     }
 
+    /// All pages.
+    pub(crate) fn pages(&self) -> Result<Vec<Vec<u8>>> {
+        let page = |number: u64| {
+            let mut bytes = vec![0; BLOCK_BYTES];
+            self.read(number * BLOCK_BYTES as u64, &mut bytes)?;
+            Ok(bytes)
+        };
+        (0..self.pages).map(page).collect()
+    }
+
     fn read(&self, from: u64, buf: &mut [u8]) -> io::Result<()> {
         for (page, buf) in (from / BLOCK_BYTES as u64..).zip(buf.chunks_mut(BLOCK_BYTES)) {
             match (self.newer.get(&page), &self.log) {

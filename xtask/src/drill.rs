@@ -2,11 +2,13 @@
 
 mod archive;
 mod busy;
+mod damage;
 mod exact;
 mod fleet;
 mod history;
 mod increment;
 mod kill;
+mod live;
 mod memory;
 mod misuse;
 pub(crate) mod recovery;
@@ -46,6 +48,10 @@ pub(crate) enum Drill {
     History(history::History),
     /// Every command on databases of growing size: peak memory
     Memory(memory::Memory),
+    /// Every object harmed in turn: found by `verify`, and no restore wrong in silence
+    Damage(damage::Damage),
+    /// A live database against its archive: equal beside a writer, and every fault found
+    Live(live::Live),
     /// Wrong use and damage: exit codes, one line each
     Misuse(misuse::Misuse),
     /// A base and a log of the given sizes, restored to a transaction: exactness of every block,
@@ -84,6 +90,8 @@ impl Drill {
             Drill::Resume(drill) => drill.run(),
             Drill::History(drill) => drill.run(),
             Drill::Memory(drill) => drill.run(),
+            Drill::Damage(drill) => drill.run(),
+            Drill::Live(drill) => drill.run(),
             Drill::Misuse(drill) => drill.run(),
             Drill::Recovery(drill) => drill.run(),
             Drill::RecoveryPart(part) => part.run(),
@@ -91,8 +99,10 @@ impl Drill {
             Drill::ArchivePart(part) => part.run(),
             Drill::All(seed) => {
                 let [reference, sqlite] = recovery::Recovery::both(seed.seed);
-                let drills: [&dyn Fn() -> Result<bool>; 12] = [
+                let drills: [&dyn Fn() -> Result<bool>; 14] = [
                     &|| misuse::Misuse { seed }.run(),
+                    &|| damage::Damage { transactions: 60, targets: 4, seed }.run(),
+                    &|| live::Live { seconds: 30, faults: 200, seed }.run(),
                     &|| exact::Exact { transactions: 400, sample: None, seed }.run(),
                     &|| kill::Kill { rounds: 3, slow: None, store: None, delay: 0, seed }.run(),
                     &|| shapes::Shapes { only: None, seed }.run(),

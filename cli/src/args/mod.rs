@@ -23,6 +23,7 @@ use crate::commands::key::args::Key;
 use crate::commands::log::args::Log;
 use crate::commands::point::args::Point;
 use crate::commands::prune::args::Prune;
+use crate::commands::repair::args::Repair;
 use crate::commands::restore::args::Restore;
 use crate::commands::verify::args::Verify;
 use crate::commands::wal::args::Wal;
@@ -163,6 +164,9 @@ pub(crate) enum Command {
     /// Checks every object of the repository; lists the faults and ends with exit code 4 if there
     /// are any
     Verify(Verify),
+    /// Replaces damaged and missing objects by those of a copy of the repository; a dry run unless
+    /// --execute is given
+    Repair(Repair),
     /// Deletes snapshots and log outside the retention rules; a dry run unless --execute is given
     Prune(Prune),
     /// Names restorable states, which `prune` keeps until their points are deleted
@@ -264,7 +268,8 @@ mod tests {
         let mut command = Args::command();
         let help = command.render_help().to_string();
         assert!(help.contains("Examples:") && !help.contains("demo-writer"), "{help}");
-        for name in ["demo", "init", "backup", "watch", "restore", "log", "info", "verify", "prune"] {
+        for name in ["demo", "init", "backup", "watch", "restore", "log", "info", "verify", "repair", "prune"]
+        {
             let help = command.find_subcommand_mut(name).unwrap().render_help().to_string();
             assert!(help.contains("Examples:\n  "), "{name}");
         }

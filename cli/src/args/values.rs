@@ -23,6 +23,8 @@ pub(crate) enum ValueError {
     Zero,
     #[error("give a number with a unit, such as 500ms, 1s, 5m, 1h or 7d")]
     Duration,
+    #[error("give a number of bytes with a unit, such as 500MB, 10GB or 10GiB")]
+    Bytes,
     #[error(transparent)]
     Repository(#[from] LocationError),
     #[error("give file permissions that let the owner read and write: 0600, 0640, 0660 or 0644")]
@@ -47,6 +49,26 @@ pub(crate) fn parse_rpo(text: &str) -> Result<Rpo, ValueError> {
 /// Parses an RTO: a duration greater than zero.
 pub(crate) fn parse_rto(text: &str) -> Result<Rto, ValueError> {
     parse_interval(text).map(Rto::new)
+}
+
+/// Parses a number of bytes: `1000`, `10GB` (decimal), `10GiB` (binary).
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, ValueError> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = match unit {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err(ValueError::Bytes),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    bytes.filter(|bytes| *bytes > 0).ok_or(ValueError::Bytes)
 }
 
 /// Parses octal file permissions. The owner must be able to read and write.
@@ -87,6 +109,15 @@ mod tests {
         assert_eq!(parse_mode("600"), Ok(0o600));
         for text in ["", "640x", "0750", "0440", "+600", "7777", "0o600", "rw-r-----"] {
             assert_eq!(parse_mode(text), Err(ValueError::Mode), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_decimal_or_binary_units() {
+        assert_eq!((parse_bytes("7"), parse_bytes("7B")), (Ok(7), Ok(7)));
+        assert_eq!((parse_bytes("3GB"), parse_bytes("3GiB")), (Ok(3_000_000_000), Ok(3 << 30)));
+        for text in ["", "0", "GB", "-1", "1.5GB", "3gb", "99999999999TB"] {
+            assert_eq!(parse_bytes(text), Err(ValueError::Bytes), "{text}");
         }
     }
 

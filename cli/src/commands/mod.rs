@@ -1,6 +1,7 @@
 //! The commands. Each folder holds a command's arguments, its code and its answer.
 
 pub(crate) mod backup;
+mod bars;
 pub(crate) mod demo;
 mod gaps;
 pub(crate) mod info;
@@ -9,7 +10,9 @@ pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod point;
 pub(crate) mod prune;
+pub(crate) mod repair;
 pub(crate) mod restore;
+mod stopping;
 mod targets;
 pub(crate) mod verify;
 pub(crate) mod wal;
@@ -37,6 +40,7 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
         Command::Log(log) => log::run(global, &log),
         Command::Info(_) => info::run(global),
         Command::Verify(verify) => verify::run(global, &verify),
+        Command::Repair(repair) => repair::run(global, &repair),
         Command::Prune(prune) => prune::run(global, &prune),
         Command::Point(point) => point::run(global, &point),
         Command::Key(key) => key::run(global, &key),

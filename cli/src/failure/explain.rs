@@ -151,6 +151,11 @@ fn in_verify(error: &pitr::verify::Error) -> (Code, Option<&'static str>) {
         V::Chunks(e) => objects(e.kind()),
         V::Snapshot(e) => objects(e.kind()),
         V::Archive(e) => in_archive(e),
+        V::Recovery(e) => in_recovery(e),
+        V::SandboxTooSmall { .. } => {
+            (Code::NoRoom, Some("nothing was written; give a larger --sandbox-max, or leave it out"))
+        }
+        V::Io { .. } => (Code::Failed, Some("give an existing folder with --sandbox")),
         _ => (Code::Failed, None),
     }
 }

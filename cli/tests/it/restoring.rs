@@ -77,6 +77,19 @@ fn a_dry_run_reports_the_space_and_a_missing_folder_is_named() {
     let (_, restored) = world.restore("latest", &[]);
     assert_eq!(told["needed_bytes"], fs::metadata(restored).unwrap().len());
     assert!(told["free_bytes"].as_u64().is_some(), "{told}");
+    // Changes that do not fit into the memory take space beside the output.
+    for _ in 0..2 {
+        app.sql("INSERT INTO t(x) VALUES(randomblob(100000))");
+    }
+    world.done(&["backup", &text(&world.database())]);
+    let log = world.done(&["log"])["transactions"].clone();
+    let to = format!("tx:{}", log[log.as_array().unwrap().len() - 2]["tx"]);
+    let (output, plan_of) = (text(&world.path("new.db")), ["restore", "--dry-run", "--to", &to, "--output"]);
+    let needed = |memory: &str| {
+        let plan = world.done(&[&plan_of[..], &[&output, "--memory", memory]].concat());
+        plan["needed_bytes"].as_u64().unwrap()
+    };
+    assert!(needed("64kB") > needed("1MiB") + 90_000);
     let missing = world.path("missing/out.db");
     let restore = ["restore", "--to", "latest", "--output", &text(&missing)];
     for refused in [plan(&text(&missing)), world.pitr(&restore)] {

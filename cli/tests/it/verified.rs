@@ -102,3 +102,156 @@ fn only_verify_deep_finds_a_chunk_under_a_wrong_name() {
     assert_eq!(failures.len(), 2, "{}", deep.json);
     assert!(failures.iter().all(|failure| failure["what"].as_str().unwrap().contains("is not that chunk")));
 }
+
+/// The findings of a run's rehearsals, as `check: what`.
+fn findings(answer: &serde_json::Value) -> Vec<String> {
+    let rehearsals = answer["rehearsals"].as_array().unwrap().iter();
+    let found = rehearsals.flat_map(|rehearsal| rehearsal["findings"].as_array().unwrap());
+    found
+        .map(|found| format!("{}: {}", found["check"].as_str().unwrap(), found["what"].as_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_rehearsal_restores_checks_and_is_noted() {
+    let world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(randomblob(200000))");
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    assert!(world.done(&["info"])["sources"][0].get("last_rehearsal").is_none());
+    let sandbox = world.path("sandbox");
+    fs::create_dir(&sandbox).unwrap();
+    let place = ["--sandbox", &sandbox.to_string_lossy()].map(str::to_owned);
+    let verify = |args: &[&str]| {
+        let place = place.each_ref().map(String::as_str);
+        world.pitr(&[&["verify", "--level", "restore"], &place[..], args].concat())
+    };
+    let sound = verify(&[]);
+    assert_eq!(sound.code, 0, "{}", sound.stderr);
+    let rehearsal = &sound.json["rehearsals"][0];
+    assert_eq!(rehearsal["compared_bytes"], rehearsal["bytes"]);
+    assert!(
+        rehearsal["bytes"].as_u64().unwrap() > 200_000
+            && rehearsal["restore_seconds"].as_f64().unwrap() > 0.0
+    );
+    assert_eq!((sound.json["checked_objects"].as_u64(), sound.json["ok"].as_bool()), (Some(0), Some(true)));
+    assert_eq!(fs::read_dir(&sandbox).unwrap().count(), 0);
+    let noted = world.done(&["info"])["sources"][0]["last_rehearsal"].clone();
+    assert_eq!((&noted["bytes"], noted["findings"].as_u64()), (&rehearsal["bytes"], Some(0)));
+
+    // SQLite does not enforce foreign keys unless the application asks for it.
+    app.sql("PRAGMA foreign_keys=OFF");
+    app.sql("CREATE TABLE parent(id INTEGER PRIMARY KEY); CREATE TABLE child(p REFERENCES parent)");
+    app.sql("INSERT INTO child VALUES(999)");
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let found = verify(&[]);
+    assert_eq!(found.code, 4, "{}", found.stderr);
+    assert!(findings(&found.json)[0].starts_with("engine: foreign_key"), "{}", found.json);
+    assert_eq!(world.done(&["info"])["sources"][0]["last_rehearsal"]["findings"], 1);
+    // The state before is as sound as it was.
+    let first = world.done(&["info"])["sources"][0]["snapshots"][0]["snapshot_id"].clone();
+    assert_eq!(verify(&["--to", &format!("snapshot:{}", first.as_str().unwrap())]).code, 0);
+
+    assert_eq!(verify(&["--sandbox-max", "1kB"]).code, 1);
+    assert_eq!(verify(&["--source", "other"]).code, 2);
+    assert_eq!(verify(&["--workers", "2", "--to", "tx:999999"]).code, 3);
+}
+
+#[test]
+fn queries_and_commands_of_the_user_decide() {
+    let world = World::new();
+    let mut app = world.application();
+    app.sql("CREATE TABLE item(id INTEGER PRIMARY KEY, price INTEGER)");
+    app.sql("INSERT INTO item VALUES(1, 5), (2, 7), (3, -1)");
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let verify = |args: &[&str]| world.pitr(&[&["verify", "--level", "functional"], args].concat());
+    let (count, sum) = ("SELECT count(*) = 3 FROM item", "SELECT sum(price) FROM item");
+    let negative = "SELECT count(*) = 0 FROM item WHERE price < 0";
+    let good = verify(&["--sql", count, "--sql", sum, "--command", "test -s \"$PITR_COPY\""]);
+    assert_eq!((good.code, findings(&good.json)), (0, vec![]), "{}", good.stderr);
+    let wrong = verify(&["--sql", count, "--sql", negative, "--sql", sum, "--command", "echo no; exit 1"]);
+    let expected =
+        [format!("{negative}: answered 0"), "echo no; exit 1: ended with exit status: 1: no".to_owned()];
+    assert_eq!((wrong.code, findings(&wrong.json)), (4, expected.to_vec()), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("2 findings in restored copies"), "{}", wrong.stderr);
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    let hung = verify(&["--sql", endless, "--command", "sleep 600", "--limit", "200ms"]);
+    let expected =
+        [format!("{endless}: no answer within 0.2 s"), "sleep 600: did not end within 0.2 s".to_owned()];
+    assert_eq!((hung.code, findings(&hung.json)), (4, expected.to_vec()), "{}", hung.stderr);
+
+    for (args, says) in [
+        (&["--sql", count][..], "belong to the level functional"),
+        (&["--level", "functional"], "needs checks of your own"),
+        (&["--sandbox", "/tmp"], "belongs to the levels restore and functional"),
+        (&["--sandbox-max", "1GB"], "belongs to the levels"),
+        (&["--to", "tx:1"], "belongs to the levels"),
+    ] {
+        let refused = world.pitr(&[&["verify"], args].concat());
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{args:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn rounds_of_validation_end_with_their_findings_and_run_a_command() {
+    let world = World::new();
+    let mut app = world.application();
+    for _ in 0..3 {
+        app.sql("INSERT INTO t(x) VALUES(randomblob(20000))");
+        world.done(&["backup", &world.database().to_string_lossy()]);
+    }
+    let sandbox = world.path("sandbox");
+    fs::create_dir(&sandbox).unwrap();
+    let told = world.path("told");
+    let command = format!("printf %s \"$PITR_FINDINGS\" > {}", told.display());
+    let place = sandbox.to_string_lossy().into_owned();
+    let rounds = |more: &[&str]| {
+        let usual = ["verify", "--every", "10ms", "--sandbox", &place, "--on-finding", &command];
+        world.pitr(&[&usual[..], more].concat())
+    };
+    let sound = rounds(&["--rounds", "2", "--at-most", "2", "--strategy", "newest", "--rate", "1GB"]);
+    let answer = &sound.json;
+    assert_eq!(
+        (sound.code, &answer["rounds"], &answer["findings"]),
+        (0, &2.into(), &0.into()),
+        "{}",
+        sound.stderr
+    );
+    assert_eq!((answer["rehearsals"].as_u64(), told.exists()), (Some(4), false));
+    let none = rounds(&["--rounds", "1", "--budget", "1ms", "--strategy", "full"]);
+    assert!(none.json["rehearsals"].as_u64().unwrap() <= 1, "{}", none.json);
+    let small = rounds(&["--rounds", "1", "--sandbox-max", "1kB", "--strategy", "random"]);
+    assert_eq!((small.code, small.json["failed"].as_u64()), (0, Some(3)), "{}", small.stderr);
+
+    let pack = Objects::local(world.path("repo")).unwrap().list("packs").unwrap().remove(0).path;
+    fs::remove_file(world.path("repo").join(&pack)).unwrap();
+    let found = rounds(&["--rounds", "1", "--strategy", "oldest"]);
+    assert_eq!(found.code, 4, "{}", found.stderr);
+    assert!(fs::read_to_string(&told).unwrap().contains(&pack));
+    for args in
+        [&["--rounds", "1"][..], &["--at-most", "2"], &["--on-finding", "true"], &["--strategy", "full"]]
+    {
+        assert_eq!(world.pitr(&[&["verify"], args].concat()).code, 2, "{args:?} without --every");
+    }
+    assert_eq!(rounds(&["--level", "checksum"]).code, 2);
+}
+
+#[test]
+fn a_report_is_one_page_and_never_replaced() {
+    let world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(randomblob(20000))");
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let path = world.path("report.html");
+    let place = path.to_string_lossy().into_owned();
+    world.done(&["verify", "--level", "checksum,metadata,restore", "--report", &place]);
+    let page = fs::read_to_string(&path).unwrap();
+    assert!(
+        page.starts_with("<!DOCTYPE html>") && page.contains("1 of 1 snapshots were rehearsed"),
+        "{page}"
+    );
+    assert!(!page.contains("http") && !page.contains("src="));
+    let again = world.pitr(&["verify", "--report", &place]);
+    assert!(again.code == 2 && again.stderr.contains("exists already"), "{}", again.stderr);
+    assert_eq!(fs::read_to_string(&path).unwrap(), page);
+}

@@ -11,6 +11,7 @@ use pitr_format::SourceName;
 use pitr_objects::Objects;
 use pitr_recovery::RestoreTarget;
 use pitr_snapshot::Snapshot;
+use pitr_verify::{Live, Queries};
 
 use crate::error::Error;
 use crate::place;
@@ -38,6 +39,14 @@ impl Engine for Sqlite {
 
     fn restore_target(&self) -> Option<&dyn RestoreTarget> {
         Some(&DatabaseTarget)
+    }
+
+    fn queries(&self) -> Option<&dyn Queries> {
+        Some(self)
+    }
+
+    fn live(&self) -> Option<&dyn Live> {
+        Some(self)
     }
 }
 

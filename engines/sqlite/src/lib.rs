@@ -12,6 +12,9 @@
 //! | [`watch`] | capture with the archive: threads, gaps, forks, snapshots |
 //! | [`place`] | the path that the user gave, and the file that SQLite opens for it |
 //! | [`restore`] | a database as a restored file |
+//! | `consistency` | SQLite's own checks of a restored database |
+//! | `live` | the live database at one commit, to compare it with the archive |
+//! | `query` | queries on a restored database |
 //! | [`exact`] | comparison of two databases |
 //! | `header` | the first hundred bytes of a database file |
 //! | `wal` | the `-wal` file: header, frames, running checksum |
@@ -37,8 +40,10 @@ mod error;
 pub mod exact;
 mod header;
 mod keeper;
+mod live;
 pub mod place;
 mod position;
+mod query;
 pub mod restore;
 mod sample;
 mod source;

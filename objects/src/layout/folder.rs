@@ -22,6 +22,10 @@ pub const LEASES: &str = "leases";
 pub const CONDEMNED: &str = "condemned";
 /// Folder of the measured rates of restores.
 pub const RATES: &str = "rates";
+/// Folder of the history of verifications.
+pub const VERIFICATIONS: &str = "verifications";
+/// Folder of damaged objects that a repair has moved away. No reader opens them.
+pub const QUARANTINE: &str = "quarantine";
 /// Folder of the probes of create-only puts.
 pub const PROBES: &str = "probes";
 /// Folder of the keys.
@@ -50,7 +54,7 @@ pub(crate) fn may_hold_objects(path: &str) -> bool {
     let is_repository = |text: &str| super::digits::bytes::<16>(text).is_some();
     let parts: Vec<&str> = path.split('/').collect();
     match parts[..] {
-        ["" | PACKS | INDEX | SOURCES | KEYS | CONDEMNED | LEASES | RATES | PROBES] => true,
+        ["" | PACKS | INDEX | SOURCES | KEYS | CONDEMNED | LEASES | RATES | VERIFICATIONS | PROBES] => true,
         [PACKS, front] => number(front, 2).is_some(),
         [KEYS, repository] | [KEYS, repository, SLOTS | RINGS] => is_repository(repository),
         [SOURCES, name]

@@ -44,7 +44,10 @@ mod name;
 mod source;
 
 pub use digits::ShortId;
-pub use folder::{CONDEMNED, INDEX, LEASES, PACKS, PROBES, RATES, REPOSITORY, SOURCES, rings, slots};
+pub use folder::{
+    CONDEMNED, INDEX, LEASES, PACKS, PROBES, QUARANTINE, RATES, REPOSITORY, SOURCES, VERIFICATIONS, rings,
+    slots,
+};
 pub use name::ObjectName;
 pub use source::{LogName, MARK_BYTES, PrunedRange, RestoredName, RootName, SourceFolder, SourceObject};
 

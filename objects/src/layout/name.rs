@@ -2,7 +2,8 @@
 
 use super::digits::{Hex, WIDE, bytes, number};
 use super::folder::{
-    CONDEMNED, INDEX, KEYS, LEASES, PACKS, PROBES, RATES, REPOSITORY, RINGS, SLOTS, rings, slots,
+    CONDEMNED, INDEX, KEYS, LEASES, PACKS, PROBES, RATES, REPOSITORY, RINGS, SLOTS, VERIFICATIONS, rings,
+    slots,
 };
 use super::{ShortId, SourceFolder, SourceObject, source};
 use pitr_codec::{Digest, ObjectKind};
@@ -44,6 +45,8 @@ pub enum ObjectName {
     PackIndex(Digest),
     /// The measured rates of a restore. The highest number is the newest.
     Rates(u64),
+    /// The history of verifications. The highest number is the newest.
+    Verifications(u64),
     /// Tests whether the store enforces create-only puts.
     Probe(ShortId),
     /// An object of a source.
@@ -86,6 +89,7 @@ impl ObjectName {
             [INDEX, digest] => ObjectName::PackIndex(bytes(digest)?),
             [PROBES, id] => ObjectName::Probe(ShortId::parse(id)?),
             [RATES, name] => ObjectName::Rates(number(name, WIDE)?),
+            [VERIFICATIONS, name] => ObjectName::Verifications(number(name, WIDE)?),
             _ => return None,
         })
     }
@@ -108,6 +112,7 @@ impl ObjectName {
             ObjectName::Pack(_) => ObjectKind::Pack,
             ObjectName::PackIndex(_) => ObjectKind::PackIndex,
             ObjectName::Rates(_) => ObjectKind::Rates,
+            ObjectName::Verifications(_) => ObjectKind::Verifications,
             ObjectName::Probe(_) => ObjectKind::Probe,
             ObjectName::Source(_, object) => object.kind(),
         }
@@ -126,6 +131,7 @@ impl fmt::Display for ObjectName {
             ObjectName::Pack(digest) => write!(f, "{PACKS}/{:02x}/{}", digest[0], Hex(digest)),
             ObjectName::PackIndex(digest) => write!(f, "{INDEX}/{}", Hex(digest)),
             ObjectName::Rates(number) => write!(f, "{RATES}/{number:016x}"),
+            ObjectName::Verifications(number) => write!(f, "{VERIFICATIONS}/{number:016x}"),
             ObjectName::Probe(id) => write!(f, "{PROBES}/{id}"),
             ObjectName::Source(folder, object) => write!(f, "{folder}/{object}"),
         }
@@ -139,7 +145,7 @@ mod tests {
     use pitr_format::TimelineId;
     use proptest::prelude::*;
 
-    fn names(digest: [u8; 32], repository: [u8; 16], short: [u8; 8], number: u64) -> [ObjectName; 11] {
+    fn names(digest: [u8; 32], repository: [u8; 16], short: [u8; 8], number: u64) -> [ObjectName; 12] {
         let id = ShortId::from_bytes(short);
         let folder = SourceFolder::parse("app").unwrap();
         [
@@ -152,6 +158,7 @@ mod tests {
             ObjectName::Pack(digest),
             ObjectName::PackIndex(digest),
             ObjectName::Rates(number),
+            ObjectName::Verifications(number),
             ObjectName::Probe(id),
             ObjectName::Source(folder, SourceObject::Timeline(TimelineId::FIRST)),
         ]
@@ -170,7 +177,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_name_or_foreign(path in "(packs|index|leases|condemned|keys|rates|probes|sources|x)/\\PC{0,80}") {
+        fn any_text_is_a_name_or_foreign(path in "(packs|index|leases|condemned|keys|rates|verifications|probes|sources|x)/\\PC{0,80}") {
             if let Some(name) = ObjectName::parse(&path) {
                 prop_assert_eq!(name.path(), path);
             }
@@ -192,6 +199,7 @@ mod tests {
             &format!("packs/ab/{hash}"),
             &format!("index/{hash}"),
             "rates/000000000000002a",
+            "verifications/000000000000002a",
             "probes/00000000000001ef",
             "sources/app/timelines/00000001",
         ];
@@ -217,6 +225,7 @@ mod tests {
             "condemned/00000000000001ef",
             "keys/cd/slots/00000000000001ef",
             "rates/2a",
+            "verifications/2a",
             "probes/2a",
             "probes",
             "sources/.app/name",

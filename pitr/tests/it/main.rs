@@ -4,4 +4,5 @@
 mod faults;
 mod interleaved;
 mod native;
+mod validated;
 mod world;

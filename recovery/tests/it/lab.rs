@@ -11,6 +11,7 @@ use pitr_recovery::{
 use pitr_snapshot::{BlockSource, BoxError, FileShape, Manifest, SnapshotMeta, write_full};
 use pitr_vfs::{FileSystem, OsFs};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The restore target of an engine of one file, with a journal beside it and a mark in its head.
@@ -92,11 +93,26 @@ pub(crate) fn restore_on(
     plan: &Plan,
     options: &RestoreOptions,
 ) -> Result<Restored, Error> {
+    with_restorer(fs, history, |restorer| restorer.restore(plan, options))
+}
+
+pub(crate) fn with_restorer<T>(
+    fs: &dyn FileSystem,
+    history: &History,
+    work: impl FnOnce(&Restorer<'_>) -> T,
+) -> T {
     let chunks = ChunkStore::open(history.archive().objects().clone()).unwrap();
     let (clock, progress) = (TestClock::default(), |_| {});
     let target = &OneFile;
-    let restorer = Restorer { history, chunks: &chunks, target, fs, clock: &clock, progress: &progress };
-    restorer.restore(plan, options)
+    work(&Restorer { history, chunks: &chunks, target, fs, clock: &clock, progress: &progress })
+}
+
+/// The differences between a file and the state of a plan.
+pub(crate) fn compared(history: &History, plan: &Plan, file: &Path) -> Vec<Range<u64>> {
+    let compared = with_restorer(&OsFs, history, |restorer| restorer.compare(plan, file));
+    let compared = compared.unwrap().expect("a log without logical records");
+    assert_eq!(compared.count, compared.differences.len() as u64);
+    compared.differences.into_iter().map(|difference| difference.range).collect()
 }
 
 /// The bytes of a state, after a restore in `dir`.
@@ -108,6 +124,7 @@ pub(crate) fn restored(dir: &Path, history: &History, target: &Target, workers: 
     assert_eq!(done.reached(), stop.reached);
     let bytes = std::fs::read(&output).unwrap();
     assert_eq!(done.bytes, bytes.len() as u64);
+    assert_eq!(compared(history, &plan, &output), []);
     std::fs::remove_file(&output).unwrap();
     bytes
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod checkpoints;
+mod compare;
 mod defaults;
 mod forks;
 mod hidden;

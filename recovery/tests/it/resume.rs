@@ -18,7 +18,7 @@ const LEN: usize = (5 << 20) + 3 * BLOCK;
 
 /// A snapshot of several extents, and a log that changes blocks of some extents, lengthens the file
 /// and leaves other extents alone.
-fn prepared(dir: &Path) -> (History, Plan, Vec<u8>) {
+pub(crate) fn prepared(dir: &Path) -> (History, Plan, Vec<u8>) {
     let world = World::new(dir, 3, 1, ship_options(1 << 16, 1 << 14));
     let (wal, mut shipper) = (&world.wal, world.shipper);
     let first = commit(wal, 1, &[(0, 1)], None);

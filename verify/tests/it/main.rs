@@ -4,4 +4,6 @@
 mod any_harm;
 mod damage;
 mod missing;
+mod rehearsed;
+mod repaired;
 mod world;

@@ -43,9 +43,27 @@ pub(crate) struct Source {
     /// Snapshots with unreadable roots, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) damaged: Vec<String>,
+    /// Estimated seconds of a restore of the latest state, by measured rates. Absent if none was
+    /// measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restore_seconds: Option<f64>,
+    /// The last restore into a sandbox, by `verify`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_rehearsal: Option<Rehearsal>,
     /// Seconds since the newest archived watermark. Negative if the watermark is ahead of this
     /// machine's clock. Null if nothing is archived.
     pub(crate) archive_lag_seconds: Option<f64>,
+}
+
+/// A restore into a sandbox.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rehearsal {
+    pub(crate) time: Time,
+    /// The last transaction in the state.
+    pub(crate) tx: u64,
+    pub(crate) bytes: u64,
+    pub(crate) restore_seconds: f64,
+    pub(crate) findings: u64,
 }
 
 /// A snapshot.
@@ -119,6 +137,14 @@ impl Source {
             let to = gap.to.map_or("still open".into(), |to| to.to_string());
             let _ = writeln!(text, "  GAP from {}\n        to {to}: {}", gap.from, gap.reason);
         }
+        if let Some(seconds) = self.restore_seconds {
+            let _ = writeln!(text, "  a restore of the latest state takes about {}", human::seconds(seconds));
+        }
+        if let Some(Rehearsal { time, tx, bytes, restore_seconds, findings }) = &self.last_rehearsal {
+            let (size, took) = (human::bytes(*bytes), human::seconds(*restore_seconds));
+            let found = if *findings == 0 { "sound".to_owned() } else { format!("{findings} FINDINGS") };
+            let _ = writeln!(text, "  last rehearsal {time}: tx {tx}, {size} in {took}, {found}");
+        }
         if !self.points.is_empty() {
             let _ = writeln!(text, "  points: {}", self.points.join(", "));
         }
@@ -191,6 +217,8 @@ mod tests {
                 gaps: vec![Gap { source: None, from: position(7), to: None, reason: "not watched".into() }],
                 timelines: vec![],
                 points: vec![],
+                restore_seconds: None,
+                last_rehearsal: None,
                 archive_lag_seconds: Some(0.4),
             }],
             stored_bytes: 900,
@@ -206,6 +234,16 @@ mod tests {
         assert!(!info.for_people().contains("points:"), "{}", info.for_people());
         info.sources[0].points = vec!["before-migration".into(), "移行前".into()];
         assert!(info.for_people().contains("points: before-migration, 移行前"), "{}", info.for_people());
+        assert!(!info.for_people().contains("rehearsal"), "{}", info.for_people());
+        let time = position(1).time;
+        let rehearsal = Rehearsal { time, tx: 7, bytes: 4096, restore_seconds: 1.5, findings: 0 };
+        info.sources[0].last_rehearsal = Some(Rehearsal { findings: 2, ..rehearsal });
+        info.sources[0].restore_seconds = Some(61.0);
+        let text = info.for_people();
+        assert!(
+            text.contains("tx 7, 4.10 kB in 1.5 s, 2 FINDINGS") && text.contains("takes about 1 min 01 s"),
+            "{text}"
+        );
         // A clock that was ahead (FAILURES 56).
         let ahead = Source { archive_lag_seconds: Some(-86_400.0), ..info.sources.remove(0) }.for_people();
         assert!(ahead.contains("24 h 00 min ahead of this machine's clock"), "{ahead}");

@@ -8,11 +8,12 @@ use pitr::archive::Search;
 use pitr::format::{SourceName, TimelineId, Timestamp};
 use pitr::objects::layout::{ObjectName, SOURCES};
 use pitr::objects::{Entry, Objects, Readers};
-use pitr::recovery::{History, Restorable};
+use pitr::recovery::{History, Restorable, Target};
 use pitr::snapshot;
+use pitr::verify::{Record, Verifications};
 use pitr::{BackupMetadata, Backups, Pitr};
 
-use self::document::{Interval, Readable, Snapshot, Source};
+use self::document::{Interval, Readable, Rehearsal, Snapshot, Source};
 use self::tree::Timeline;
 use super::{gaps, open_view, sources_of, targets};
 use crate::args::Global;
@@ -26,7 +27,8 @@ pub(crate) fn run(global: &Global) -> Result<(), CliError> {
         [] => pitr.sources().map_err(explain)?,
         names => sources_of(&pitr, names, false).map_err(explain)?,
     };
-    let sources = names.iter().map(|name| source(&pitr, name)).collect::<Result<_, _>>()?;
+    let verifications = pitr.verifications().map_err(explain)?;
+    let sources = names.iter().map(|name| source(&pitr, name, &verifications)).collect::<Result<_, _>>()?;
     let stored_bytes = stored_bytes(pitr.objects()).map_err(|e| explain(e.into()))?;
     let readable_by = readable_by(&pitr)?;
     global.output().answer(&document::Info { sources, stored_bytes, readable_by })
@@ -56,7 +58,7 @@ fn quoted(path: &str) -> String {
     if is_plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
-fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
+fn source(pitr: &Pitr, name: &SourceName, verifications: &Verifications) -> Result<Source, CliError> {
     let newest = pitr.history(name, None).map_err(explain)?;
     let Backups { backups, damaged } = pitr.backups(name).map_err(explain)?;
     let followed = newest.lineage().timeline();
@@ -100,8 +102,28 @@ fn source(pitr: &Pitr, name: &SourceName) -> Result<Source, CliError> {
         gaps,
         timelines: tree,
         points: points.iter().map(|point| point.name.to_string()).collect(),
+        restore_seconds: estimate(&newest)?,
+        last_rehearsal: verifications.last_rehearsal(name).map(rehearsal),
         archive_lag_seconds: latest.filter(|at| *at > Timestamp::MIN).map(|at| seconds_since(at, now)),
     })
+}
+
+/// How long a restore of the latest state will take, by the measured rates of the repository, in
+/// seconds; `None` if there is no state, or if no rate was measured.
+fn estimate(history: &History) -> Result<Option<f64>, CliError> {
+    let Ok(plan) = history.plan_for(&Target::latest()) else { return Ok(None) };
+    let estimate = history.estimate(&plan).map_err(|e| explain(e.into()))?;
+    Ok((!estimate.is_guess).then_some(estimate.total().as_secs_f64()))
+}
+
+fn rehearsal(record: &Record) -> Rehearsal {
+    Rehearsal {
+        time: Time(record.at),
+        tx: record.state.as_ref().map_or(0, |state| state.tx.get()),
+        bytes: record.bytes,
+        restore_seconds: record.restore_took.map_or(0.0, |took| took.as_secs_f64()),
+        findings: record.count,
+    }
 }
 
 /// The timeline that a history leads to; `None` for a source without a log.

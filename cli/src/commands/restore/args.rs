@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pitr::recovery::Rto;
 
 use crate::args::target::Target;
-use crate::args::values::parse_rto;
+use crate::args::values::{parse_bytes, parse_rto};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -97,6 +97,10 @@ pub(crate) struct Restore {
     /// Number of threads that fetch and decode [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
+    /// Memory for changes of the log that wait for their place. More of them go to a temporary file
+    /// beside the output: give more memory if the disk is slow and the log is long
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "48MiB")]
+    pub(crate) memory: u64,
     /// Recovery time objective: restore nothing and end with exit code 6 if the estimate is longer.
     /// It is made from the rates of earlier restores from this repository. If the restore itself
     /// takes longer, the result is kept, and the exit code is 6 too
@@ -108,6 +112,10 @@ impl Restore {
     /// The output; empty for a validation.
     pub(crate) fn output(&self) -> &Path {
         self.output.as_deref().unwrap_or(Path::new(""))
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        usize::try_from(self.memory).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn workers(&self) -> Option<NonZeroUsize> {

@@ -9,9 +9,9 @@ use pitr::recovery::{
 };
 
 use super::args::Restore;
-use super::bars::Bars;
 use super::document::{self as documents, Owner, Room, Transactions};
 use crate::args::Global;
+use crate::commands::bars::Bars;
 use crate::commands::targets;
 use crate::failure::CliError;
 use crate::failure::explain::explain;
@@ -171,6 +171,7 @@ fn options(args: &Restore, output: &Path) -> RestoreOptions {
         in_place: args.in_place,
         workers: args.workers(),
         check: args.check,
+        memory: args.memory(),
         ..RestoreOptions::to(output)
     }
 }

@@ -1,7 +1,6 @@
 //! `pitr restore`: restores one source, or several to the same time.
 
 pub(crate) mod args;
-mod bars;
 mod document;
 mod job;
 mod layout;

@@ -16,6 +16,7 @@ use pitr::vfs::lower_priority;
 
 use self::args::Watch;
 use self::folders::Searching;
+use super::stopping::on_signals;
 use super::{open_writing, source_of};
 use crate::args::Global;
 use crate::failure::explain::{explain, explain_of};
@@ -26,13 +27,8 @@ pub(crate) fn run(global: &Global, args: Watch) -> Result<(), CliError> {
     pitr::vfs::give_large_allocations_back();
     raise_descriptor_limit();
     let pitr = open_writing(global, args.compress)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // A second signal ends the program at once, even if archiving the rest hangs.
-        let handlers = signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
-        handlers.map_err(|e| CliError::new(Exit::Failed, e).at("installing the signal handlers"))?;
-    }
+    // A second signal ends the program at once, even if archiving the rest hangs.
+    let stop = on_signals()?;
     let pool = rayon::ThreadPoolBuilder::new().start_handler(|_| lower_priority()).build_global();
     pool.map_err(|e| CliError::new(Exit::Failed, e).at("starting the threads"))?;
     let (folders, databases): (Vec<PathBuf>, Vec<PathBuf>) =

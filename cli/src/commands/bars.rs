@@ -1,4 +1,4 @@
-//! Progress bars of a restore.
+//! Progress bars of a restore or a rehearsal.
 
 use std::sync::Mutex;
 

@@ -1,0 +1,191 @@
+//! `pitr verify --every`: rounds of validation until a signal.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::num::NonZeroU64;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pitr::verify::{Candidate, Rehearsal};
+use pitr::{Pitr, Round};
+use serde::Serialize;
+
+use super::args::Verify;
+use crate::args::Global;
+use crate::commands::stopping::on_signals;
+use crate::commands::{open, sources_of};
+use crate::failure::explain::explain;
+use crate::failure::{CliError, Exit};
+use crate::output::{Document, human};
+
+/// Longest pause between two looks at the stop flag.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Time for the command that is run on findings.
+const ALERT_LIMIT: Duration = Duration::from_secs(60);
+/// Bytes of the findings that the command gets.
+const ALERT_BYTES_MAX: usize = 8 << 10;
+
+/// Answer of `verify --every`, at its end.
+#[derive(Debug, Default, Serialize)]
+struct Continuous {
+    rounds: u64,
+    rehearsals: u64,
+    /// Rehearsals that could not be carried out.
+    failed: u64,
+    findings: u64,
+    seconds: f64,
+}
+
+impl Document for Continuous {
+    fn for_people(&self) -> String {
+        let Continuous { rounds, rehearsals, failed, findings, seconds } = self;
+        let time = human::seconds(*seconds);
+        let failed =
+            if *failed == 0 { String::new() } else { format!(", {failed} could not be carried out") };
+        format!("{rounds} rounds, {rehearsals} rehearsals{failed}, {findings} findings in {time}\n")
+    }
+}
+
+pub(super) fn run(global: &Global, args: &Verify, every: Duration) -> Result<(), CliError> {
+    let stop = on_signals()?;
+    let pitr = open(global)?;
+    let pitr = match args.rate.and_then(NonZeroU64::new) {
+        None => pitr,
+        Some(rate) => pitr.at_rate(rate),
+    };
+    let mut options = args.validation();
+    if !global.sources.is_empty() {
+        options.sources = sources_of(&pitr, &global.sources, false).map_err(explain)?;
+    }
+    let begun = pitr.clock().monotonic();
+    let mut sum = Continuous::default();
+    let mut failed = None;
+    while !stop.load(Ordering::Relaxed) {
+        let round_begun = pitr.clock().monotonic();
+        let mut tell = |one: &Candidate, outcome: &pitr::Result<Rehearsal>| match outcome {
+            Ok(rehearsal) => global.output().remark(format_args!(
+                "{} {}: {} restored in {}, {} findings",
+                one.source,
+                one.snapshot,
+                human::bytes(rehearsal.bytes),
+                human::duration(rehearsal.restore_time),
+                rehearsal.findings.len()
+            )),
+            Err(error) => global.output().remark(format_args!("{} {}: {error}", one.source, one.snapshot)),
+        };
+        match pitr.validation_round(&options, &mut tell) {
+            Ok(round) => {
+                failed = None;
+                sum.add(&round);
+                report(global, args, &round)?;
+            }
+            // The repository may be out of reach for a while.
+            Err(error) => {
+                global.output().remark(format_args!("this round ended early: {error}"));
+                failed = Some(error);
+            }
+        }
+        sum.rounds += 1;
+        if args.rounds.is_some_and(|most| sum.rounds >= most) {
+            break;
+        }
+        pause(&pitr, &stop, round_begun.saturating_add(every));
+    }
+    sum.seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
+    let findings = sum.findings;
+    global.output().answer(&sum)?;
+    match (failed, findings) {
+        (Some(error), _) => Err(explain(error).after_the_answer()),
+        (None, 0) => Ok(()),
+        (None, _) => {
+            let what = format_args!("{findings} findings in {} rounds", sum.rounds);
+            Err(CliError::new(Exit::Corrupt, what)
+                .next("`pitr verify` lists the faults of objects, `pitr info` the last rehearsals")
+                .after_the_answer())
+        }
+    }
+}
+
+impl Continuous {
+    fn add(&mut self, round: &Round) {
+        let failed = round.rehearsals.iter().filter(|(_, outcome)| outcome.is_err()).count() as u64;
+        self.rehearsals += round.rehearsals.len() as u64 - failed;
+        self.failed += failed;
+        self.findings += round.findings() as u64;
+    }
+}
+
+/// Sleeps until a time of the monotonic clock, or until the flag is set.
+fn pause(pitr: &Pitr, stop: &AtomicBool, until: Duration) {
+    while !stop.load(Ordering::Relaxed) {
+        match until.checked_sub(pitr.clock().monotonic()) {
+            None | Some(Duration::ZERO) => return,
+            Some(left) => pitr.clock().sleep(left.min(LOOK_EVERY)),
+        }
+    }
+}
+
+/// Prints the findings of a round, and runs the user's command if there are any.
+fn report(global: &Global, args: &Verify, round: &Round) -> Result<(), CliError> {
+    let mut text = String::new();
+    for fault in &round.report.faults {
+        let _ = writeln!(text, "{}: {}", fault.object, fault.what);
+    }
+    let of_copies = round.rehearsals.iter().filter_map(|(one, outcome)| Some((one, outcome.as_ref().ok()?)));
+    for (Candidate { source, snapshot, .. }, rehearsal) in of_copies {
+        for found in &rehearsal.findings {
+            let _ = writeln!(text, "{source} {snapshot}: {}: {}", found.check, found.what);
+        }
+    }
+    if text.is_empty() {
+        return Ok(());
+    }
+    let kind = if round.is_whole { "every byte read" } else { "a sample read" };
+    global.output().always(format_args!("{} findings ({kind}):\n{}", round.findings(), text.trim_end()));
+    let Some(command) = &args.on_finding else { return Ok(()) };
+    while text.len() > ALERT_BYTES_MAX {
+        text.pop();
+    }
+    if let Err(error) = alert(command, &text) {
+        global.output().always(format_args!("the command of --on-finding: {error}"));
+    }
+    Ok(())
+}
+
+/// Runs a command with the findings in its environment.
+fn alert(command: &OsStr, findings: &str) -> io::Result<()> {
+    let mut child = Command::new("/bin/sh")
+        .arg("-c")
+        .arg(command)
+        .env("PITR_FINDINGS", findings.trim_end())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let begun = std::time::Instant::now();
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(io::Error::other(format!("ended with {status}"))),
+            None if begun.elapsed() >= ALERT_LIMIT => {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::Error::other(format!("did not end within {} s", ALERT_LIMIT.as_secs())));
+            }
+            None => std::thread::park_timeout(Duration::from_millis(20)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_gets_the_findings_and_its_failure_is_told() {
+        let run = |command: &str| alert(OsStr::new(command), "one\ntwo\n").map_err(|error| error.to_string());
+        assert_eq!(run("test \"$PITR_FINDINGS\" = 'one\ntwo'"), Ok(()));
+        assert_eq!(run("exit 3"), Err("ended with exit status: 3".to_owned()));
+    }
+}

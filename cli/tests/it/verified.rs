@@ -152,6 +152,17 @@ fn a_rehearsal_restores_checks_and_is_noted() {
     let first = world.done(&["info"])["sources"][0]["snapshots"][0]["snapshot_id"].clone();
     assert_eq!(verify(&["--to", &format!("snapshot:{}", first.as_str().unwrap())]).code, 0);
 
+    // Faults of objects are listed, also if they keep a copy from being restored.
+    let objects = Objects::local(world.path("repo")).unwrap();
+    let index = objects.list("index").unwrap().remove(0).path;
+    let harmed = world.path("repo").join(&index);
+    let content = fs::read(&harmed).unwrap();
+    fs::write(&harmed, b"harmed").unwrap();
+    let both =
+        world.pitr(&["verify", "--level", "checksum,restore", "--sandbox", &sandbox.to_string_lossy()]);
+    assert_eq!((both.code, &both.json["failures"][0]["object"]), (4, &index.into()), "{}", both.stderr);
+    fs::write(&harmed, content).unwrap();
+
     assert_eq!(verify(&["--sandbox-max", "1kB"]).code, 1);
     assert_eq!(verify(&["--source", "other"]).code, 2);
     assert_eq!(verify(&["--workers", "2", "--to", "tx:999999"]).code, 3);

@@ -38,13 +38,19 @@ pub(crate) fn run(global: &Global, args: &Verify) -> Result<(), CliError> {
         Some(options) => check_objects(global, &pitr, options)?,
         None => Report::default(),
     };
-    let rehearsals = match rehearsal {
-        Some(request) => rehearse(global, args, &pitr, &request)?,
-        None => Vec::new(),
+    let copies = || -> Result<(Vec<Rehearsal>, Vec<Live>), CliError> {
+        let rehearse = |request| rehearse(global, args, &pitr, &request);
+        let compare = |options| compare_live(global, args, &pitr, &options);
+        Ok((rehearsal.map_or(Ok(Vec::new()), rehearse)?, live.map_or(Ok(Vec::new()), compare)?))
     };
-    let compared = match live {
-        Some(options) => compare_live(global, args, &pitr, &options)?,
-        None => Vec::new(),
+    let (rehearsals, compared) = match copies() {
+        Ok(done) => done,
+        // The faults explain it, and are not kept from the user.
+        Err(error) if !report.faults.is_empty() => {
+            global.output().always(&error);
+            (Vec::new(), Vec::new())
+        }
+        Err(error) => return Err(error),
     };
     if let Some(path) = &args.report {
         write_report(&pitr, objects.is_some().then_some(&report), path)?;

@@ -62,8 +62,9 @@ impl Live {
         settle();
 
         let now = pages(&stage.database)?;
-        let changed: Vec<usize> =
-            (0..earlier.len().min(now.len())).filter(|page| earlier[*page] != now[*page]).collect();
+        // Not the first page: with its older length, all later pages would differ too.
+        let both = 1..earlier.len().min(now.len());
+        let changed: Vec<usize> = both.filter(|page| earlier[*page] != now[*page]).collect();
         let copy = stage.world.path("live.db");
         let mut rng = Rng(self.seed.seed);
         let (mut found, mut tried) = (0, 0);
@@ -71,7 +72,6 @@ impl Live {
             let mut harmed = now.clone();
             let page = match fault % 4 {
                 1 if !changed.is_empty() => changed[rng.below(changed.len() as u64) as usize],
-                // Not the first: a database without its header is not opened.
                 _ => 1 + rng.below(now.len() as u64 - 1) as usize,
             };
             match fault % 4 {

@@ -1,9 +1,9 @@
 //! The history of verifications of a repository (`docs/format/verifications.md`).
 //!
 //! One object holds all of it, and the one with the highest number counts. Who adds a record
-//! creates the next number with everything that is in the newest; if another process was faster, it
-//! reads that one and tries again. So no record is lost, and a reader needs one listing and one
-//! read.
+//! creates the next number with everything that is in the newest, and looks whether the newest has
+//! the record then; if another process was faster, it tries again. So no record is lost, and a
+//! reader needs one listing and one read.
 
 use crate::{Error, Result};
 use pitr_codec::{Codec, ObjectKind};
@@ -26,7 +26,7 @@ const TEXT_BYTES_MAX: usize = 300;
 /// Objects that are kept. The older ones serve if the newest is damaged.
 const KEPT: usize = 2;
 /// Attempts to add a record, while other processes add theirs.
-const ATTEMPTS: u32 = 20;
+const ATTEMPTS: u32 = 50;
 /// Fewest bytes of a record.
 const RECORD_BYTES_MIN: usize = 2 + 8 + 8 + 4;
 
@@ -124,6 +124,20 @@ impl Record {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.count == 0
+    }
+
+    /// The record as it comes back: durations in microseconds, texts shortened.
+    fn as_stored(&self) -> Record {
+        let micros =
+            |took: Duration| Duration::from_micros(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let findings = self.findings.iter().take(FINDINGS_MAX);
+        Record {
+            took: micros(self.took),
+            restore_took: self.restore_took.map(|took| micros(took).max(Duration::from_micros(1))),
+            findings: findings.map(|finding| shortened(finding).to_owned()).collect(),
+            by: shortened(&self.by).to_owned(),
+            ..self.clone()
+        }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -241,8 +255,12 @@ impl Verifications {
     /// # Errors
     /// Errors of the store; [`Error::Busy`] if other processes were faster in all attempts.
     pub fn add(objects: &Objects, record: &Record) -> Result<()> {
+        let record = record.as_stored();
         for _ in 0..ATTEMPTS {
             let (mut history, numbers) = Self::newest(objects)?;
+            if history.records.contains(&record) {
+                return Ok(());
+            }
             let next = numbers.last().map_or(1, |last| last.saturating_add(1));
             history.records.push(record.clone());
             let surplus = history.records.len().saturating_sub(RECORDS_MAX);
@@ -258,7 +276,7 @@ impl Verifications {
             for number in numbers.iter().rev().skip(KEPT - 1) {
                 objects.delete(&ObjectName::Verifications(*number).path())?;
             }
-            return Ok(());
+            // If this number was taken and deleted in between, the newest object lacks the record.
         }
         Err(Error::Busy)
     }
@@ -425,8 +443,14 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_at_a_character() {
-        let long =
-            Record { count: 30, findings: vec!["ü".repeat(400); 30], by: "x".repeat(400), ..record(1) };
+        let long = Record {
+            count: 30,
+            findings: vec!["ü".repeat(400); 30],
+            by: "x".repeat(400),
+            took: Duration::from_nanos(1_234_567),
+            restore_took: Some(Duration::from_nanos(1)),
+            ..record(1)
+        };
         let objects = Objects::memory().unwrap();
         Verifications::add(&objects, &long).unwrap();
         let found = Verifications::load(&objects).unwrap().records.remove(0);

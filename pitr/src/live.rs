@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use pitr_format::{Lsn, SourceName};
-use pitr_recovery::{CompareOptions, Target};
+use pitr_format::SourceName;
+use pitr_recovery::{CompareOptions, History, Target};
 use pitr_verify::{Level, LiveReport, Record, VerifiedState, compare_live};
 
 use crate::{Error, Pitr, Result};
@@ -62,18 +62,17 @@ impl Pitr {
         }
         let path = watched.place.resolved.as_path();
         let live = self.engines().detect(path)?.need_live()?;
-        let archive_now = || -> Result<Option<Lsn>> {
+        // The history, with every commit that returned before the call.
+        let complete = || -> Result<History> {
             capture.ask_to_archive(&self.engine_context(), &watched)?;
-            let newest = self.history(source, None)?.plan_for(&Target::latest()).ok();
-            Ok(newest.map(|plan| plan.reached.lsn))
+            self.history(source, None)
         };
         let mut report = LiveReport::default();
         for _ in 0..ATTEMPTS {
-            let before = archive_now()?;
+            let before = complete()?.plan_for(&Target::latest()).ok().map(|plan| plan.reached.lsn);
             let failed = |error| Error::Live { path: path.to_owned(), source: error };
             let pinned = live.pin(self.objects().env(), path).map_err(failed)?;
-            archive_now()?;
-            let history = self.history(source, None)?;
+            let history = complete()?;
             let Some(lsn) = pinned.find(&history, before).map_err(failed)? else { continue };
             let plan = history.plan_for(&Target::at(lsn))?;
             let pace = Pace::new(self, options);

@@ -1,22 +1,10 @@
 //! `pitr repair`.
 
 use std::fs;
-use std::path::Path;
 
+use crate::golden::copy_folder;
 use crate::world::World;
 use pitr::objects::Objects;
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            fs::copy(&path, &to).unwrap();
-        }
-    }
-}
 
 /// Inverts a bit of the largest pack. Returns its path in the repository.
 fn harm(world: &World) -> String {
@@ -38,7 +26,7 @@ fn damage_heals_from_a_copy_and_the_restore_is_exact() {
     let state = world.copy(&mut app);
     world.done(&["backup", &world.database().to_string_lossy()]);
     let (at, other) = (world.path("copy"), World::new());
-    copy(&world.path("repo"), &at);
+    copy_folder(&world.path("repo"), &at);
     let repair = |more: &[&str]| world.pitr(&[&["repair"], more].concat());
     let from = ["--from", &at.to_string_lossy()].map(str::to_owned);
     let from = from.each_ref().map(String::as_str);

@@ -1,30 +1,19 @@
 //! A limit of the rate at which objects are read.
 
 use crate::Objects;
-use pitr_vfs::Clock;
+use pitr_vfs::{Clock, Rate};
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-/// Lets each reader wait until all bytes before its own have had their time.
+/// Lets each reader wait until its bytes, and all before them, have had their time.
 #[derive(Debug)]
-pub(crate) struct RateLimit {
-    per_second: NonZeroU64,
-    /// End of the time of the bytes so far, on the monotonic clock.
-    busy_until: Mutex<Duration>,
-}
+pub(crate) struct RateLimit(Rate);
 
 impl RateLimit {
     pub(crate) fn wait(&self, clock: &dyn Clock, bytes: u64) {
         let now = clock.monotonic();
-        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.per_second.get());
-        let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        let end = {
-            let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
-            *busy_until = (*busy_until).max(now).saturating_add(takes);
-            *busy_until
-        };
-        clock.sleep(end.saturating_sub(now));
+        let time = self.0.reserve(now, bytes);
+        clock.sleep(time.end.saturating_sub(now));
     }
 }
 
@@ -33,7 +22,7 @@ impl Objects {
     /// listings count as well as contents; puts are not limited.
     #[must_use]
     pub fn at_rate(&self, bytes_per_second: NonZeroU64) -> Objects {
-        let limit = RateLimit { per_second: bytes_per_second, busy_until: Mutex::default() };
+        let limit = RateLimit(Rate::new(bytes_per_second));
         Objects { limit: Some(Arc::new(limit)), ..self.clone() }
     }
 }

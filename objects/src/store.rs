@@ -6,7 +6,7 @@ use crate::rate::RateLimit;
 use crate::remote::{self, Remote};
 use crate::runtime::Requests;
 use crate::view::View;
-use crate::{Error, Location, Result};
+use crate::{Error, Location, Result, parallel};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use pitr_codec::{Keys, Secret};
@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// Default time between two renewals of a lease.
 const LEASE_RENEWAL: Duration = Duration::from_secs(15);
+/// Requests in flight when many objects are deleted.
+const DELETIONS_AT_ONCE: usize = 16;
 
 /// The objects of one repository. Clones share their connection and their owner token.
 #[derive(Debug, Clone)]
@@ -302,6 +304,16 @@ impl Objects {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Deletes objects, several at a time and in any order; as [`delete`](Self::delete).
+    ///
+    /// # Errors
+    /// The first error. After it, no other deletion begins.
+    pub fn delete_all<'a>(&self, paths: impl IntoIterator<Item = &'a String>) -> Result<()> {
+        let paths: Vec<&String> = paths.into_iter().collect();
+        let spawn = self.inner.env.spawn;
+        parallel::ahead(spawn, DELETIONS_AT_ONCE, &paths, |path| self.delete(path), |_, ()| Ok(()))
     }
 
     /// True if there is an object at the path.

@@ -2,12 +2,12 @@
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use pitr_format::SourceName;
 use pitr_recovery::{CompareOptions, History, Target};
 use pitr_verify::{Level, LiveReport, Record, VerifiedState, compare_live};
+use pitr_vfs::Rate;
 
 use crate::{Error, Pitr, Result};
 
@@ -108,17 +108,8 @@ impl Pitr {
             findings.push(format!("the archive lacks the newest commit of {source}"));
             count += 1;
         }
-        Record {
-            at: self.clock().now(),
-            level: Level::Live,
-            state,
-            took,
-            restore_took: None,
-            bytes: report.comparison.bytes,
-            count,
-            findings,
-            by: by.to_owned(),
-        }
+        let record = Record::new(self.clock().now(), Level::Live, took, by);
+        Record { state, bytes: report.comparison.bytes, count, findings, ..record }
     }
 }
 
@@ -126,29 +117,21 @@ impl Pitr {
 struct Pace<'a> {
     pitr: &'a Pitr,
     end: Option<Duration>,
-    rate: Option<NonZeroU64>,
-    /// End of the time of the bytes so far, on the monotonic clock.
-    busy_until: Mutex<Duration>,
+    rate: Option<Rate>,
 }
 
 impl<'a> Pace<'a> {
     fn new(pitr: &'a Pitr, options: &LiveOptions) -> Self {
         let now = pitr.clock().monotonic();
         let end = options.budget.map(|budget| now.saturating_add(budget));
-        Pace { pitr, end, rate: options.rate, busy_until: Mutex::new(now) }
+        Pace { pitr, end, rate: options.rate.map(Rate::new) }
     }
 
     /// Waits until the next bytes may be read. False if the budget is used up before that.
     fn go_on(&self, bytes: u64) -> bool {
         let clock = self.pitr.clock();
         let now = clock.monotonic();
-        let mut begin = now;
-        if let Some(rate) = self.rate {
-            let takes = Duration::from_secs_f64(bytes as f64 / rate.get() as f64);
-            let mut busy_until = self.busy_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            begin = (*busy_until).max(now);
-            *busy_until = begin.saturating_add(takes);
-        }
+        let begin = self.rate.as_ref().map_or(now, |rate| rate.reserve(now, bytes).start);
         if self.end.is_some_and(|end| begin >= end) {
             return false;
         }

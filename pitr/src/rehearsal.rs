@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use pitr_recovery::{History, Plan, Progress};
+use pitr_recovery::{History, Plan, Progress, Rto};
 use pitr_verify::{
     Audit, AuditedSource, CheckedObjects, CommandProbe, Level, Moment, Probe, QueryProbe, Record, Rehearsal,
     RehearsalFinding, RehearsalOptions, Report, Verifications, VerifiedState,
 };
 
+use crate::validation::of_objects;
 use crate::{Pitr, Result};
 
 /// A rehearsal.
@@ -21,6 +22,8 @@ pub struct RehearsalRequest {
     pub queries: Vec<String>,
     /// Shell commands that must succeed on the copy ([`CommandProbe`]).
     pub commands: Vec<OsString>,
+    /// How long a restore may take. A longer one is noted, and costs the source's health.
+    pub rto: Option<Rto>,
     /// Who rehearses, for the history: such as the name of this machine.
     pub by: String,
 }
@@ -29,7 +32,7 @@ impl RehearsalRequest {
     /// A rehearsal without checks of the user's own.
     #[must_use]
     pub fn new(options: RehearsalOptions) -> Self {
-        RehearsalRequest { options, queries: Vec::new(), commands: Vec::new(), by: String::new() }
+        RehearsalRequest { options, queries: Vec::new(), commands: Vec::new(), rto: None, by: String::new() }
     }
 }
 
@@ -63,7 +66,7 @@ impl Pitr {
             pitr_verify::rehearse(restorer, source, plan, &request.options, &probes)
         })?;
         let level = if probes.is_empty() { Level::Restore } else { Level::Functional };
-        let record = self.record_of(level, history, plan, &rehearsal, &request.by);
+        let record = self.record_of(level, history, plan, &rehearsal, request);
         self.record(&record);
         Ok(rehearsal)
     }
@@ -74,19 +77,22 @@ impl Pitr {
     }
 
     /// A report for auditors: what can be restored, what was verified within the window, and what
-    /// was found. `report` is a check of the objects, if there was one.
+    /// was found. `report` is a check of the objects that took place just now, if there was one.
     pub fn audit(&self, report: Option<&Report>, window: Duration) -> Result<Audit> {
         let pitr = self.view()?;
-        let verifications = pitr.verifications()?;
+        let mut verifications = pitr.verifications()?;
+        // A single check is not in the repository's history.
+        let checked = report.map(|report| of_objects(self.clock().now(), Duration::ZERO, report, ""));
+        verifications.records.extend(checked);
         let mut sources = Vec::new();
         for source in pitr.sources()? {
-            let (coverage, health) = pitr.health(&source, window)?;
+            let candidates = pitr.candidates(&source)?;
+            let (coverage, health) = pitr.health_of(&source, &candidates, &verifications, window);
             let history = pitr.history(&source, None)?;
             let of_source = |record: &&Record| {
                 record.restore_took.is_some()
                     && record.state.as_ref().is_some_and(|state| state.source == source)
             };
-            let candidates = pitr.candidates(&source)?;
             sources.push(AuditedSource {
                 snapshot_times: candidates.iter().map(|one| Moment(one.created)).collect(),
                 restorable: history.restorable()?.iter().map(Into::into).collect(),
@@ -110,12 +116,11 @@ impl Pitr {
         history: &History,
         plan: &Plan,
         rehearsal: &Rehearsal,
-        by: &str,
+        request: &RehearsalRequest,
     ) -> Record {
         let text = |RehearsalFinding { check, what }: &RehearsalFinding| format!("{check}: {what}");
+        let took = rehearsal.restore_time + rehearsal.check_time;
         Record {
-            at: self.clock().now(),
-            level,
             state: Some(VerifiedState {
                 source: history.archive().source().clone(),
                 timeline: plan.reached.timeline,
@@ -124,12 +129,12 @@ impl Pitr {
                 time: plan.reached.time,
                 snapshot: plan.snapshot,
             }),
-            took: rehearsal.restore_time + rehearsal.check_time,
             restore_took: rehearsal.stats.is_some().then_some(rehearsal.restore_time),
+            rto: request.rto.map(Rto::get),
             bytes: rehearsal.bytes,
             count: rehearsal.findings.len() as u64,
             findings: rehearsal.findings.iter().map(text).collect(),
-            by: by.to_owned(),
+            ..Record::new(self.clock().now(), level, took, &request.by)
         }
     }
 }

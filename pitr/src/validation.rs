@@ -81,12 +81,20 @@ impl Pitr {
 
     /// What was verified of a source within the window, and how far it can be relied on.
     pub fn health(&self, source: &SourceName, window: Duration) -> Result<(Coverage, Health)> {
-        let (snapshots, history) = (self.candidates(source)?, self.verifications()?);
+        Ok(self.health_of(source, &self.candidates(source)?, &self.verifications()?, window))
+    }
+
+    /// The health of a source with these snapshots and verifications.
+    pub(crate) fn health_of(
+        &self,
+        source: &SourceName,
+        snapshots: &[Candidate],
+        history: &Verifications,
+        window: Duration,
+    ) -> (Coverage, Health) {
         let now = self.clock().now();
-        Ok((
-            Coverage::of(&snapshots, &history, now, window),
-            Health::of(source, &snapshots, &history, now, window),
-        ))
+        let coverage = Coverage::of(snapshots, history, now, window);
+        (coverage, Health::of(source, snapshots, history, now, window))
     }
 
     /// A round of validation: checks the objects, then rehearses some snapshots. Everything goes
@@ -110,8 +118,7 @@ impl Pitr {
         let depth = if is_whole { Depth::Whole } else { Depth::Sample(NonZeroU32::MIN) };
         let report = self.verify(Options { depth, metadata: true }, &|_| {})?;
         let took = self.clock().monotonic().saturating_sub(begun);
-        let level = if is_whole { Level::Checksum } else { Level::Metadata };
-        self.record(&of_objects(self.clock().now(), level, took, &report, &options.rehearsal.by));
+        self.record(&of_objects(self.clock().now(), took, &report, &options.rehearsal.by));
 
         let view = self.view()?;
         let sources = match options.sources.is_empty() {
@@ -156,18 +163,14 @@ impl Pitr {
 }
 
 /// The record of a check of all objects.
-fn of_objects(at: Timestamp, level: Level, took: Duration, report: &Report, by: &str) -> Record {
+pub(crate) fn of_objects(at: Timestamp, took: Duration, report: &Report, by: &str) -> Record {
+    let level = if report.is_of_every_byte() { Level::Checksum } else { Level::Metadata };
     let text = |Fault { object, what, .. }: &Fault| format!("{object}: {what}");
     Record {
-        at,
-        level,
-        state: None,
-        took,
-        restore_took: None,
         bytes: report.bytes,
         count: report.faults.len() as u64,
         findings: report.faults.iter().map(text).collect(),
-        by: by.to_owned(),
+        ..Record::new(at, level, took, by)
     }
 }
 

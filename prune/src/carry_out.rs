@@ -293,11 +293,11 @@ impl Pruner {
         let old = store.index_without(&unneeded)?;
         lease.check()?;
         let sizes = sizes(&entries);
-        let mut bytes = 0;
-        for path in old.iter().chain(&unneeded) {
-            self.objects.delete(path)?;
-            bytes += sizes.get(path.as_str()).copied().unwrap_or_default();
-        }
+        // No index object may refer to a pack that is gone.
+        self.objects.delete_all(&old)?;
+        self.objects.delete_all(&unneeded)?;
+        let size = |path: &String| sizes.get(path.as_str()).copied().unwrap_or_default();
+        let bytes: u64 = old.iter().chain(&unneeded).map(size).sum();
         self.objects.forget(&condemnation)?;
         tracing::info!(objects = unneeded.len(), bytes, "deleted the condemned objects");
         Ok(Finished::Deleted(bytes))

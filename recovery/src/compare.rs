@@ -12,7 +12,7 @@ use pitr_archive::{BlockSet, Image};
 use pitr_format::FileId;
 use pitr_objects::parallel;
 use pitr_snapshot::{EXTENT_BYTES, SnapshotReader};
-use pitr_vfs::{Access, Buffers, File, Loan, Spawn};
+use pitr_vfs::{Access, Buffers, File, Loan, Spawn, mix64};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -67,12 +67,8 @@ impl CompareOptions<'_> {
         if self.share >= 1.0 {
             return true;
         }
-        // A number that looks random, from file and extent (splitmix64).
-        let mut x = self.seed ^ (u64::from(file.get()) << 44) ^ (offset / EXTENT_BYTES);
-        x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 <= self.share
+        let drawn = mix64(self.seed ^ (u64::from(file.get()) << 44) ^ (offset / EXTENT_BYTES));
+        (drawn >> 11) as f64 / (1_u64 << 53) as f64 <= self.share
     }
 }
 

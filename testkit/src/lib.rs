@@ -1,6 +1,7 @@
 //! Test code that several crates share.
 //!
-//! - Always: bytes of a seed (`noise`), and a view of bytes for checks of format pages (`Bytes`).
+//! - Always: bytes of a seed (`noise`), a view of bytes for checks of format pages (`Bytes`), and
+//!   the files of a folder (`files_below`, `copy_folder`).
 //! - Feature `store`: an object store that fails, delays and counts as a test asks (`TestStore`).
 //! - Feature `files`: a file system that counts and misbehaves as a test asks (`TestFs`).
 //! - Feature `sqlite`: a SQLite application in its own process (`App`, `serve`).
@@ -16,6 +17,7 @@ mod bytes;
 mod engine;
 #[cfg(feature = "files")]
 mod files;
+mod folders;
 #[cfg(feature = "servers")]
 mod http;
 #[cfg(feature = "servers")]
@@ -32,5 +34,6 @@ pub use bytes::{Bytes, noise};
 pub use engine::PageEngine;
 #[cfg(feature = "files")]
 pub use files::{Operation, Outcome, TestFs};
+pub use folders::{copy_folder, files_below};
 #[cfg(feature = "store")]
 pub use store::{Answer, ListingOrder, Request, TestStore};

@@ -5,6 +5,7 @@
 use crate::history::{Level, Record, Verifications};
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_snapshot::SnapshotId;
+use pitr_vfs::mix64;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
@@ -78,15 +79,10 @@ fn last_verified(history: &Verifications) -> HashMap<SnapshotId, &Record> {
     records.filter_map(|record| Some((of_snapshot(record)?, record))).collect()
 }
 
-/// A number that looks random, from a snapshot and a seed (splitmix64).
+/// A number that looks random, from a snapshot and a seed.
 fn mixed(id: SnapshotId, seed: u64) -> u64 {
     let halves = id.0.as_chunks::<8>().0;
-    halves.iter().fold(seed, |sum, half| {
-        let mut x = (sum ^ u64::from_le_bytes(*half)).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    })
+    halves.iter().fold(seed, |sum, half| mix64(sum ^ u64::from_le_bytes(*half)))
 }
 
 /// How much of a source was verified within a time.
@@ -148,6 +144,13 @@ pub enum Concern {
     NotChecked,
     /// The source has no snapshot.
     NoSnapshot,
+    /// The last rehearsal took longer than promised.
+    TooSlow {
+        /// The time of its restore.
+        took: Duration,
+        /// The promised one.
+        rto: Duration,
+    },
 }
 
 impl Concern {
@@ -157,6 +160,7 @@ impl Concern {
             Concern::Findings { .. } | Concern::Faults { .. } => 60,
             Concern::NotRehearsed { missing, of } => 30 * (*missing as u64) / (*of as u64).max(1),
             Concern::NotChecked => 10,
+            Concern::TooSlow { .. } => 20,
             Concern::NoSnapshot => 40,
         }
     }
@@ -175,6 +179,12 @@ impl fmt::Display for Concern {
             }
             Concern::NotChecked => f.write_str("the objects were not checked within the time"),
             Concern::NoSnapshot => f.write_str("there is no snapshot"),
+            Concern::TooSlow { took, rto } => write!(
+                f,
+                "the last rehearsed restore took {:.1} s, more than the RTO of {} s",
+                took.as_secs_f64(),
+                rto.as_secs_f64()
+            ),
         }
     }
 }
@@ -200,8 +210,12 @@ impl Health {
     ) -> Self {
         let coverage = Coverage::of(snapshots, history, now, window);
         let mut concerns = Vec::new();
-        if let Some(record) = history.last_rehearsal(source).filter(|record| !record.is_sound()) {
+        let rehearsal = history.last_rehearsal(source);
+        if let Some(record) = rehearsal.filter(|record| !record.is_sound()) {
             concerns.push(Concern::Findings { record: Box::new(record.clone()) });
+        }
+        if let Some((took, rto)) = rehearsal.and_then(Record::over_rto) {
+            concerns.push(Concern::TooSlow { took, rto });
         }
         let of_objects = |record: &&Record| record.state.is_none();
         let last = history.records.iter().rev().find(of_objects);
@@ -257,10 +271,9 @@ mod tests {
     }
 
     fn checked(when: i64, count: u64) -> Record {
-        let (took, by) = (Duration::from_secs(2), String::new());
-        let level = Level::Checksum;
         let findings = vec!["x".to_owned(); count as usize];
-        Record { at: at(when), level, state: None, took, restore_took: None, bytes: 1, count, findings, by }
+        let record = Record::new(at(when), Level::Checksum, Duration::from_secs(2), "");
+        Record { bytes: 1, count, findings, ..record }
     }
 
     fn order(strategy: Strategy, history: &Verifications) -> Vec<u8> {
@@ -333,6 +346,15 @@ mod tests {
         let found = health(vec![rehearsed(1, 90, 0), rehearsed(2, 91, 3), checked(92, 0)], &snapshots);
         assert_eq!(found.score, 25);
         assert!(found.concerns[0].to_string().contains("had 3 findings: x"), "{found:?}");
+        let slow = Record { rto: Some(Duration::from_millis(999)), ..rehearsed(2, 91, 0) };
+        let slow = health(vec![rehearsed(1, 90, 0), slow, checked(92, 0)], &snapshots);
+        assert_eq!(
+            (slow.score, slow.concerns[0].to_string().as_str()),
+            (80, "the last rehearsed restore took 1.0 s, more than the RTO of 0.999 s")
+        );
+        let in_time = Record { rto: Some(Duration::from_secs(1)), ..rehearsed(2, 91, 0) };
+        let in_time = health(vec![rehearsed(1, 90, 0), in_time, checked(92, 0)], &snapshots);
+        assert_eq!(in_time.score, 100, "exactly as long as promised");
         let faults = health(vec![checked(92, 2)], &[]);
         assert_eq!((faults.score, faults.concerns.len()), (0, 3));
         assert!(faults.concerns[0].to_string().contains("2 faults"), "{faults:?}");

@@ -109,6 +109,8 @@ pub struct Record {
     pub took: Duration,
     /// How long the restore took; `None` without one.
     pub restore_took: Option<Duration>,
+    /// How long a restore may take, as it was promised; `None` if nothing was.
+    pub rto: Option<Duration>,
     /// Bytes that were checked.
     pub bytes: u64,
     /// Number of findings.
@@ -120,10 +122,33 @@ pub struct Record {
 }
 
 impl Record {
+    /// A record without a state, bytes and findings.
+    #[must_use]
+    pub fn new(at: Timestamp, level: Level, took: Duration, by: &str) -> Self {
+        Record {
+            at,
+            level,
+            state: None,
+            took,
+            restore_took: None,
+            rto: None,
+            bytes: 0,
+            count: 0,
+            findings: Vec::new(),
+            by: by.to_owned(),
+        }
+    }
+
     /// True if there was no finding.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.count == 0
+    }
+
+    /// The time of the restore and the promised one, if the restore took longer.
+    #[must_use]
+    pub fn over_rto(&self) -> Option<(Duration, Duration)> {
+        self.restore_took.zip(self.rto).filter(|(took, rto)| took > rto)
     }
 
     /// The record as it comes back: durations in microseconds, texts shortened.
@@ -134,6 +159,7 @@ impl Record {
         Record {
             took: micros(self.took),
             restore_took: self.restore_took.map(|took| micros(took).max(Duration::from_micros(1))),
+            rto: self.rto.map(|rto| micros(rto).max(Duration::from_micros(1))),
             findings: findings.map(|finding| shortened(finding).to_owned()).collect(),
             by: shortened(&self.by).to_owned(),
             ..self.clone()
@@ -156,8 +182,10 @@ impl Record {
                 state.snapshot.iter().for_each(|id| out.put(&id.0));
             }
         }
-        let restore = self.restore_took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        out.put_varint(restore.map_or(0, |micros| micros.max(1)));
+        for duration in [self.restore_took, self.rto] {
+            let micros = duration.map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+            out.put_varint(micros.map_or(0, |micros| micros.max(1)));
+        }
         out.put_varint(self.bytes);
         out.put_varint(self.count);
         let findings = &self.findings[..self.findings.len().min(FINDINGS_MAX)];
@@ -183,13 +211,16 @@ impl Record {
             }),
             value => return Err(DecodeError::Range { what: WHAT, value: value.into() }),
         };
-        let restore_took = Some(r.varint(WHAT)?).filter(|micros| *micros > 0).map(Duration::from_micros);
+        let mut duration = || -> Result<_, DecodeError> {
+            Ok(Some(r.varint(WHAT)?).filter(|micros| *micros > 0).map(Duration::from_micros))
+        };
+        let (restore_took, rto) = (duration()?, duration()?);
         let (bytes, count) = (r.varint(WHAT)?, r.varint(WHAT)?);
         let findings = r.count(1, WHAT)?;
         let findings = (0..findings).map(|_| Ok(r.text(TEXT_BYTES_MAX, WHAT)?.to_owned()));
         let findings = findings.collect::<Result<_, DecodeError>>()?;
         let by = r.text(TEXT_BYTES_MAX, WHAT)?.to_owned();
-        Ok(Record { at, level, state, took, restore_took, bytes, count, findings, by })
+        Ok(Record { at, level, state, took, restore_took, rto, bytes, count, findings, by })
     }
 }
 
@@ -322,17 +353,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn record(at: i64) -> Record {
-        Record {
-            at: Timestamp::from_micros(at),
-            level: Level::Checksum,
-            state: None,
-            took: Duration::from_micros(5),
-            restore_took: None,
-            bytes: 7,
-            count: 0,
-            findings: Vec::new(),
-            by: "m".to_owned(),
-        }
+        let (at, took) = (Timestamp::from_micros(at), Duration::from_micros(5));
+        Record { bytes: 7, ..Record::new(at, Level::Checksum, took, "m") }
     }
 
     fn any_record() -> impl Strategy<Value = Record> {
@@ -346,14 +368,16 @@ mod tests {
             snapshot: id.map(SnapshotId),
         });
         let texts = prop::collection::vec("\\PC{0,40}", 0..4);
-        let times = (any::<i64>(), any::<u64>(), prop::option::of(1..u64::MAX));
+        let some = || prop::option::of(1..u64::MAX);
+        let times = (any::<i64>(), any::<u64>(), some(), some());
         (times, 0..5usize, prop::option::of(state), any::<u64>(), any::<u64>(), texts, "\\PC{0,20}").prop_map(
-            |((at, took, restore), level, state, bytes, count, findings, by)| Record {
+            |((at, took, restore, rto), level, state, bytes, count, findings, by)| Record {
                 at: Timestamp::from_micros(at),
                 level: Level::ALL[level],
                 state,
                 took: Duration::from_micros(took),
                 restore_took: restore.map(Duration::from_micros),
+                rto: rto.map(Duration::from_micros),
                 bytes,
                 count,
                 findings,
@@ -394,6 +418,7 @@ mod tests {
             level: Level::Restore,
             state: Some(state),
             restore_took: Some(Duration::from_micros(9)),
+            rto: Some(Duration::from_micros(10)),
             count: 1,
             findings: vec!["x".to_owned()],
             ..record(1)
@@ -403,7 +428,7 @@ mod tests {
         let place = "020161020000000300000000000000".to_owned() + "0400000000000000";
         let state = format!("{place}0500000000000000{}", "06".repeat(16));
         let times = "01000000000000000500000000000000";
-        let expected = format!("01000103{times}{state}090701010178016d");
+        let expected = format!("01000103{times}{state}090a0701010178016d");
         assert_eq!(hex, expected);
     }
 

@@ -131,10 +131,12 @@ pub fn verify(objects: &Objects, options: Options, progress: &(dyn Fn(Progress) 
     entries.retain(|entry| !is_lease(&entry.path) && !is_set_aside(&entry.path));
     let mut checked: Checked = check_all(objects, &entries, &condemned, options, progress)?;
     checked.take_strays(strays);
-    if !options.metadata {
-        return Ok(checked.report());
-    }
-    let ours = lease.as_ref().map(pitr_objects::Lease::id);
-    let writers = objects.leases()?.iter().any(|lease| Some(lease.id) != ours);
-    contents::check(objects, &entries, &condemned, checked, writers)
+    let report = if options.metadata {
+        let ours = lease.as_ref().map(pitr_objects::Lease::id);
+        let writers = objects.leases()?.iter().any(|lease| Some(lease.id) != ours);
+        contents::check(objects, &entries, &condemned, checked, writers)?
+    } else {
+        checked.report()
+    };
+    Ok(Report { depth: Some(options.depth), ..report })
 }

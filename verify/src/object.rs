@@ -96,7 +96,7 @@ impl Checked {
     /// The report of what was checked so far.
     pub(crate) fn report(self) -> Report {
         let Checked { objects, bytes, faults, strangers, packs: _ } = self;
-        Report { objects, bytes, snapshots: 0, faults, pending: Vec::new(), strangers }
+        Report { objects, bytes, faults, strangers, ..Report::default() }
     }
 
     fn take(&mut self, entry: &Entry, found: Found, bytes: u64) {

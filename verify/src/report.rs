@@ -1,11 +1,14 @@
 //! The report of a verification.
 
+use crate::Depth;
 use pitr_format::SourceName;
 use pitr_snapshot::SnapshotId;
 
 /// Findings of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
+    /// How much of each object was read; `None` if nothing was.
+    pub depth: Option<Depth>,
     /// Number of objects read.
     pub objects: u64,
     /// Bytes that were read of these objects.
@@ -22,6 +25,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// True if every stored byte was read.
+    #[must_use]
+    pub fn is_of_every_byte(&self) -> bool {
+        matches!(self.depth, Some(Depth::Whole | Depth::Decoded))
+    }
+
     /// True if there is no fault.
     #[must_use]
     pub fn is_sound(&self) -> bool {

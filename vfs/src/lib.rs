@@ -30,6 +30,7 @@ mod once;
 mod os;
 mod permissions;
 mod random;
+mod rate;
 mod regular;
 mod resident;
 #[cfg(feature = "sim")]
@@ -45,7 +46,8 @@ pub use env::Env;
 pub use fs::{Access, File, FileSystem, Lock, Metadata};
 pub use os::{OsFile, OsFs};
 pub use permissions::{Attributes, is_denied};
-pub use random::{Random, SystemRandom};
+pub use random::{Random, SystemRandom, mix64};
+pub use rate::Rate;
 pub use regular::{NotAFile, check_regular, open_file, read_file};
 pub use spawn::{Spawn, lower_priority};
 pub use view::View;

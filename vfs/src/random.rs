@@ -3,6 +3,16 @@
 use std::fmt::Debug;
 use std::io;
 
+/// Mixes the bits of a number: similar numbers give results that look random. The finalizer of
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+#[must_use]
+pub const fn mix64(number: u64) -> u64 {
+    let z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// A source of random bytes.
 pub trait Random: Send + Sync + Debug {
     /// Fills `bytes`. The system's source is suitable for cryptographic keys.

@@ -163,7 +163,7 @@ pub(crate) enum Command {
     Info(Info),
     /// Checks every object of the repository; lists the faults and ends with exit code 4 if there
     /// are any
-    Verify(Verify),
+    Verify(Box<Verify>),
     /// Replaces damaged and missing objects by those of a copy of the repository; a dry run unless
     /// --execute is given
     Repair(Repair),

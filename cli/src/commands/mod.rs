@@ -19,9 +19,11 @@ pub(crate) mod wal;
 pub(crate) mod watch;
 
 use std::path::Path;
+use std::time::Duration;
 
 use pitr::codec::Codec;
 use pitr::format::SourceName;
+use pitr::recovery::{self, Rto};
 use pitr::{Pitr, PitrConfig};
 
 use crate::args::{Args, Command, Global};
@@ -68,6 +70,17 @@ fn source_of(global: &Global, database: &Path) -> Result<SourceName, CliError> {
     match global.source()? {
         Some(name) => SourceName::new(name).map_err(CliError::usage),
         None => Pitr::source_for(database).map_err(explain),
+    }
+}
+
+/// Fails if a restore took longer than promised.
+fn within_rto(rto: Option<Rto>, took: Duration) -> Result<(), CliError> {
+    match rto {
+        Some(expected) if took > expected.get() => {
+            let error = recovery::Error::RtoExceeded { expected, actual: took, estimate: None };
+            Err(explain(error.into()))
+        }
+        _ => Ok(()),
     }
 }
 

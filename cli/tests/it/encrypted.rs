@@ -1,10 +1,9 @@
 //! An encrypted repository, from its creation to a restore with other keys.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use crate::world::World;
-use pitr_testkit::App;
+use pitr_testkit::{App, files_below};
 
 const SECRET: &str = "the patient in room nine";
 
@@ -20,11 +19,6 @@ fn encrypted() -> (World, String) {
 fn file(world: &World, name: &str, content: &str) -> String {
     fs::write(world.path(name), content).unwrap();
     world.path(name).to_string_lossy().into_owned()
-}
-
-fn files_below(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
 /// The application in `world`, with a secret row.

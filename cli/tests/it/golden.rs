@@ -6,24 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::second::second_reader;
 use crate::world::World;
+use pitr_testkit::copy_folder;
 
 const TRANSACTIONS: usize = 4;
 
 fn golden(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version)
-}
-
-pub(crate) fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 /// Verifies a repository of `version`, restores from it, and writes to it.

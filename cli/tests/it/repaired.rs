@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::golden::copy_folder;
 use crate::world::World;
 use pitr::objects::Objects;
+use pitr_testkit::copy_folder;
 
 /// Inverts a bit of the largest pack. Returns its path in the repository.
 fn harm(world: &World) -> String {

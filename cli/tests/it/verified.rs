@@ -48,7 +48,8 @@ fn each_level_finds_what_it_reads() {
     assert_eq!((read(&["--level", "checksum"]), whole.1), ((whole.0, 0), 1));
     let (sample, footers) = (read(&["--sample"]), read(&["--level", "metadata"]));
     assert!(footers.0 < sample.0 && sample.0 < whole.0, "{footers:?} {sample:?} {whole:?}");
-    assert!(read(&["--sample", "2"]).0 > sample.0 && (sample.1, footers.1) == (1, 1));
+    // All frames of an object with several are more than one of them.
+    assert!(read(&["--sample", "1000000"]).0 > sample.0 && (sample.1, footers.1) == (1, 1));
 
     let objects = Objects::local(world.path("repo")).unwrap();
     let pack = objects.list("packs").unwrap().into_iter().max_by_key(|entry| entry.size).unwrap().path;
@@ -239,12 +240,62 @@ fn rounds_of_validation_end_with_their_findings_and_run_a_command() {
     let found = rounds(&["--rounds", "1", "--strategy", "oldest"]);
     assert_eq!(found.code, 4, "{}", found.stderr);
     assert!(fs::read_to_string(&told).unwrap().contains(&pack));
-    for args in
-        [&["--rounds", "1"][..], &["--at-most", "2"], &["--on-finding", "true"], &["--strategy", "full"]]
-    {
+    for args in [
+        &["--rounds", "1"][..],
+        &["--at-most", "2"],
+        &["--on-finding", "true"],
+        &["--strategy", "full"],
+        &["--metrics", "m"],
+    ] {
         assert_eq!(world.pitr(&[&["verify"], args].concat()).code, 2, "{args:?} without --every");
     }
     assert_eq!(rounds(&["--level", "checksum"]).code, 2);
+}
+
+#[test]
+fn a_slow_restore_ends_with_6_and_info_compares_it_with_the_rto() {
+    let world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(randomblob(20000))");
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let rehearse = |rto: &str| world.pitr(&["verify", "--level", "restore", "--rto", rto]);
+    let last = || world.done(&["info"])["sources"][0]["last_rehearsal"].clone();
+    assert_eq!((rehearse("10m").code, last()["rto_seconds"].as_f64()), (0, Some(600.0)));
+    let slow = rehearse("1us");
+    assert_eq!((slow.code, slow.json["ok"].as_bool()), (6, Some(true)), "{}", slow.stderr);
+    assert!(slow.stderr.contains("more than the RTO of"), "{}", slow.stderr);
+    world.done(&["verify", "--level", "restore"]);
+    assert!(last()["rto_seconds"].is_null());
+    assert_eq!(world.pitr(&["verify", "--rto", "1m"]).code, 2, "nothing is restored");
+
+    let told = world.path("told");
+    let command = format!("printf %s \"$PITR_FINDINGS\" > {}", told.display());
+    let round = ["verify", "--every", "1ms", "--rounds", "1", "--on-finding", &command];
+    assert_eq!((world.pitr(&round).code, told.exists()), (0, false));
+    let late = world.pitr(&[&round[..], &["--rto", "1us"]].concat());
+    assert_eq!((late.code, late.json["late"].as_u64()), (6, Some(1)), "{}", late.stderr);
+    assert!(fs::read_to_string(&told).unwrap().contains("more than the RTO of"));
+}
+
+#[test]
+fn metrics_of_a_round_replace_those_of_the_last_and_nothing_else() {
+    let world = World::new();
+    let mut app = world.application();
+    app.sql("INSERT INTO t(x) VALUES(randomblob(20000))");
+    world.done(&["backup", &world.database().to_string_lossy()]);
+    let path = world.path("pitr.prom");
+    let place = path.to_string_lossy().into_owned();
+    let round = || world.pitr(&["verify", "--every", "1ms", "--rounds", "1", "--metrics", &place]);
+    for _ in 0..2 {
+        assert_eq!(round().code, 0);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("pitr_verify_score{source=\"app\"} 100\n"), "{text}");
+        assert!(text.contains("pitr_verify_object_faults 0\n"), "{text}");
+    }
+    fs::write(&path, "precious").unwrap();
+    let refused = round();
+    assert!(refused.code == 2 && refused.stderr.contains("holds something else"), "{}", refused.stderr);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 }
 
 #[test]
@@ -258,7 +309,8 @@ fn a_report_is_one_page_and_never_replaced() {
     world.done(&["verify", "--level", "checksum,metadata,restore", "--report", &place]);
     let page = fs::read_to_string(&path).unwrap();
     assert!(
-        page.starts_with("<!DOCTYPE html>") && page.contains("1 of 1 snapshots were rehearsed"),
+        page.starts_with("<!DOCTYPE html>")
+            && page.contains("Score 100 of 100. 1 of 1 snapshots were rehearsed"),
         "{page}"
     );
     assert!(!page.contains("http") && !page.contains("src="));

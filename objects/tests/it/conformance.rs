@@ -287,6 +287,13 @@ fn delete(open: Open<'_>) {
     // The name is free again.
     objects.put_new("packs/00/x", noise(3, 11)).unwrap();
     assert_eq!(open("delete").get("packs/00/x").unwrap(), noise(3, 11));
+
+    let many: Vec<String> = (0..40).map(|no| format!("packs/22/{no:02}")).collect();
+    many.iter().skip(1).for_each(|path| objects.put_new(path, noise(4, 5)).unwrap());
+    objects.delete_all(&many[..39]).unwrap(); // of which the first never was
+    let left: Vec<String> = objects.list("packs/22").unwrap().into_iter().map(|entry| entry.path).collect();
+    assert_eq!(left, many[39..]);
+    assert!(objects.delete_all(&["../x".to_owned()]).is_err());
 }
 
 fn large_object(open: Open<'_>) {

@@ -11,12 +11,12 @@ use pitr_recovery::{
     RestoreTarget, Restorer, Target,
 };
 use pitr_snapshot::{BlockSource, BoxError, FileShape, write_full};
-use pitr_testkit::noise;
+use pitr_testkit::{files_below, noise};
 use pitr_vfs::sim::{Op, SimFs};
 use pitr_vfs::{Access, Clock, FileSystem, OsFs};
 use pitr_wal::BatchBuilder;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -257,16 +257,6 @@ fn the_fingerprint_is_that_of_the_published_file() {
         let expected = (!bytes.is_empty()).then(|| expected.unwrap());
         assert_eq!(done.fingerprint, expected, "{len} bytes in the snapshot");
     }
-}
-
-/// Paths of all files below a folder.
-fn files_below(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
-    }
-    found
 }
 
 #[test]

@@ -7,8 +7,9 @@ use pitr_format::FileId;
 use pitr_objects::Objects;
 use pitr_objects::layout::RootName;
 use pitr_snapshot::*;
+use pitr_testkit::files_below;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn filled(blocks: u64) -> Model {
     let mut model = Model::one(4096, blocks * 4096);
@@ -19,16 +20,6 @@ fn filled(blocks: u64) -> Model {
 
 pub(crate) fn local(folder: &Path) -> ChunkStore {
     ChunkStore::open(Objects::create_local(folder).unwrap()).unwrap()
-}
-
-pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
-    }
-    found.sort();
-    found
 }
 
 fn read_all(store: &ChunkStore, path: &str) -> Result<Vec<Vec<u8>>> {

@@ -42,7 +42,7 @@ fn a_snapshot_with_a_damaged_leaf_of_files_is_refused_as_parent() {
     let store = crate::damage::local(folder.path());
     let files = Files::of((0..100u8).map(|n| (vec![n + 1; 9], 4096)).collect());
     let full = write_full(&store, &files, meta(1), None).unwrap().publish(&store).unwrap();
-    for pack in crate::damage::files_below(&folder.path().join("packs")) {
+    for pack in pitr_testkit::files_below(&folder.path().join("packs")) {
         std::fs::write(&pack, b"lost").unwrap();
     }
     let store = crate::damage::local(folder.path());

@@ -135,12 +135,12 @@ impl AuditedSource {
     fn write(&self, out: &mut String) {
         let _ = writeln!(out, "<section><h2>{}</h2>", Text(&self.name));
         let checked = match self.objects_checked {
-            None => "not within the time".to_owned(),
-            Some(at) => format!("at {}", at.0),
+            None => "Not every byte of the objects was checked within the time".to_owned(),
+            Some(at) => format!("Every byte of the objects was last checked at {}", at.0),
         };
         let _ = writeln!(
             out,
-            "<p>Score {} of 100. {} of {} snapshots were rehearsed and sound; every byte of the objects was last checked {checked}.</p>",
+            "<p>Score {} of 100. {} of {} snapshots were rehearsed and sound. {checked}.</p>",
             self.score, self.rehearsed, self.snapshots
         );
         if !self.concerns.is_empty() {
@@ -180,13 +180,17 @@ impl AuditedSource {
         out.push_str(
             "<table><caption>Rehearsed restores</caption><tr><th>time</th><th class=\"number\">state</th>",
         );
-        out.push_str("<th class=\"number\">size</th><th class=\"number\">seconds</th><th>outcome</th><th>by</th></tr>\n");
-        for AuditedRehearsal { at, tx, bytes, restore_seconds, count, findings, by } in &self.rehearsals {
+        out.push_str("<th class=\"number\">size</th><th class=\"number\">seconds, of the RTO</th><th>outcome</th><th>by</th></tr>\n");
+        for AuditedRehearsal { at, tx, bytes, restore_seconds, rto_seconds, count, findings, by } in
+            &self.rehearsals
+        {
+            let promised = rto_seconds.map_or_else(String::new, |rto| format!(" of {rto}"));
             let _ = write!(
                 out,
-                "<tr><td>{}</td><td class=\"number\">transaction {tx}</td><td class=\"number\">{}</td><td class=\"number\">{restore_seconds:.1}</td><td>{}",
+                "<tr><td>{}</td><td class=\"number\">transaction {tx}</td><td class=\"number\">{}</td><td class=\"number\">{}{promised}</td><td>{}",
                 at.0,
                 size(*bytes),
+                svg::seconds(*restore_seconds),
                 verdict(*count)
             );
             findings.iter().for_each(|finding| _ = write!(out, "<br>{}", Text(finding)));

@@ -1,9 +1,10 @@
 //! A report for auditors: what can be restored, what was verified, and what was found.
 //!
-//! Plain values: [`Audit::html`] writes them as one page that refers to nothing outside itself, and
-//! serde writes the same as JSON.
+//! Plain values: [`Audit::html`] writes them as one page that refers to nothing outside itself,
+//! serde writes the same as JSON, and [`Audit::metrics`] writes what a monitoring system watches.
 
 mod html;
+mod metrics;
 mod svg;
 
 use crate::coverage::{Coverage, Health};
@@ -114,6 +115,8 @@ pub struct AuditedRehearsal {
     pub bytes: u64,
     /// Duration of the restore, seconds.
     pub restore_seconds: f64,
+    /// The promised duration, seconds; `None` if none was.
+    pub rto_seconds: Option<f64>,
     /// Number of findings.
     pub count: u64,
     /// The first findings.
@@ -154,6 +157,7 @@ impl From<&Record> for AuditedRehearsal {
             tx: record.state.as_ref().map_or(0, |state| state.tx.get()),
             bytes: record.bytes,
             restore_seconds: record.restore_took.unwrap_or(Duration::ZERO).as_secs_f64(),
+            rto_seconds: record.rto.map(|rto| rto.as_secs_f64()),
             count: record.count,
             findings: record.findings.clone(),
             by: record.by.clone(),
@@ -193,6 +197,7 @@ mod tests {
             tx: 70,
             bytes: 4096,
             restore_seconds: took,
+            rto_seconds: (count == 0).then_some(900.0),
             count,
             findings: vec!["engine: <b>row</b> 7 & others".to_owned(); count as usize],
             by: "machine".to_owned(),
@@ -207,7 +212,7 @@ mod tests {
             objects_checked: Some(at(500)),
             snapshot_times: vec![at(0), at(400)],
             restorable: vec![span(1, 0, 300), span(2, 400, 900)],
-            rehearsals: vec![rehearsal(500, 1.5, 0), rehearsal(800, 2.5, 1)],
+            rehearsals: vec![rehearsal(500, 0.0284, 0), rehearsal(800, 2.5, 1)],
         };
         let empty = AuditedSource {
             snapshot_times: Vec::new(),
@@ -237,9 +242,17 @@ mod tests {
         for outside in ["http", "src=", "href=", "url(", "@import", "<script", "<link", "<img"] {
             assert!(!page.contains(outside), "{outside}");
         }
-        for text in
-            ["shop", "empty", "85", "1 of 2 snapshots", "packs/ab", "its SHA-256 differs", "5f of shop"]
-        {
+        for text in [
+            "shop",
+            "empty",
+            "85",
+            "1 of 2 snapshots",
+            "packs/ab",
+            "its SHA-256 differs",
+            "5f of shop",
+            "0.028 of 900",
+            ">2.5<",
+        ] {
             assert!(page.contains(text), "{text}");
         }
         // What comes from the repository is text, not markup.

@@ -4,8 +4,13 @@ use super::{AuditedRehearsal, AuditedSource, Moment, Span};
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 900.0;
-const LEFT: f64 = 60.0;
+const LEFT: f64 = 80.0;
 const RIGHT: f64 = 20.0;
+
+/// A duration, with more digits if it is short.
+pub(super) fn seconds(took: f64) -> String {
+    if took < 1.0 { format!("{took:.3}") } else { format!("{took:.1}") }
+}
 
 /// A horizontal axis of time.
 struct Axis {
@@ -66,7 +71,7 @@ pub(super) fn spans(source: &AuditedSource) -> String {
     }
     for (row, timeline) in timelines.iter().enumerate() {
         let y = 31.0 + row as f64 * ROW;
-        let _ = write!(out, r#"<text x="0" y="{y}">line {timeline}</text>"#);
+        let _ = write!(out, r#"<text x="0" y="{y}">timeline {timeline}</text>"#);
     }
     let all = ends.chain(source.snapshot_times.iter().copied());
     if let (Some(from), Some(to)) = (all.clone().min(), all.max()) {
@@ -81,13 +86,17 @@ pub(super) fn rehearsals(rehearsals: &[AuditedRehearsal]) -> String {
     const FLOOR: f64 = 130.0;
     let Some(axis) = Axis::of(rehearsals.iter().map(|one| one.at)) else { return String::new() };
     let most = rehearsals.iter().map(|one| one.restore_seconds).fold(0.001, f64::max);
-    let y = |seconds: f64| FLOOR - seconds / most * (FLOOR - 20.0);
+    let y = |took: f64| FLOOR - took / most * (FLOOR - 20.0);
     let mut out = String::new();
     open(&mut out, HEIGHT, "seconds of each rehearsed restore");
     let (right, top) = (WIDTH - RIGHT, y(most));
     let _ = write!(out, r#"<path class="axis" d="M{LEFT} {top} V{FLOOR} H{right}"/>"#);
-    let _ =
-        write!(out, r#"<text x="0" y="{}">{most:.1} s</text><text x="0" y="{FLOOR}">0 s</text>"#, top + 5.0);
+    let _ = write!(
+        out,
+        r#"<text x="0" y="{}">{} s</text><text x="0" y="{FLOOR}">0 s</text>"#,
+        top + 5.0,
+        seconds(most)
+    );
     for one in rehearsals {
         let class = if one.count == 0 { "sound" } else { "fault" };
         let (x, y) = (axis.x(one.at), y(one.restore_seconds));

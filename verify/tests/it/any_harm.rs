@@ -1,7 +1,7 @@
 //! A law: whatever one change does to one object of a random repository, it is found.
 
-use crate::world::{World, files_below};
-use pitr_testkit::noise;
+use crate::world::World;
+use pitr_testkit::{files_below, noise};
 use pitr_verify::{Options, verify};
 use proptest::prelude::*;
 use proptest::sample::Index;

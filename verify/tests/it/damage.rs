@@ -1,6 +1,7 @@
 //! One damaged object at a time: it is found and reported with the affected snapshots.
 
-use crate::world::{World, files_below};
+use crate::world::World;
+use pitr_testkit::files_below;
 use pitr_verify::{Depth, Fault, Options, Report, verify};
 use std::fs;
 use std::num::NonZeroU32;

@@ -1,6 +1,6 @@
 //! One missing object at a time that other objects refer to (FAILURES 55).
 
-use crate::world::{Held, files_below, name};
+use crate::world::{Held, name};
 use pitr_archive::{Archive, ForkReason, ShipOptions, Shipper, Timeline, Writer};
 use pitr_codec::Codec;
 use pitr_dedup::ChunkStore;
@@ -8,6 +8,7 @@ use pitr_format::record::{GapReason, Record};
 use pitr_format::{FileId, Lsn, PartitionId, TimelineId, Timestamp, TxId};
 use pitr_objects::{LeaseRole, Objects};
 use pitr_snapshot::{Manifest, SnapshotMeta, write_full};
+use pitr_testkit::files_below;
 use pitr_verify::{FaultKind, Options, Report, verify};
 use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};

@@ -1,11 +1,12 @@
 //! Rehearsals of restores in a sandbox.
 
-use crate::world::{World, files_below, name};
+use crate::world::{World, name};
 use pitr_dedup::ChunkStore;
 use pitr_recovery::{
     ConsistencyCheck, Error as RecoveryError, FilePlace, Finding, FolderLayout, History, Layout,
     RestoreState, RestoreTarget, Restorer, Target, Unfinished,
 };
+use pitr_testkit::files_below;
 use pitr_verify::{
     Answer, CommandProbe, Error, Probe, Queries, QueryProbe, Rehearsal, RehearsalOptions, RestoredCopy,
     rehearse,

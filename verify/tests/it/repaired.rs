@@ -1,26 +1,14 @@
 //! Repair from a copy.
 
-use crate::world::{World, files_below};
+use crate::world::World;
 use pitr_objects::{Location, Objects};
+use pitr_testkit::{copy_folder, files_below};
 use pitr_verify::{Options, Outcome, RepairOptions, Repaired, Report, repair, verify};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 fn report(world: &World) -> Report {
     verify(&world.open().unwrap(), Options::deep(), &|_| {}).unwrap()
-}
-
-/// Copies a folder.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            fs::copy(&path, &to).unwrap();
-        }
-    }
 }
 
 fn repaired(world: &World, of_copy: Option<&Objects>, set_aside: bool, execute: bool) -> Vec<Repaired> {
@@ -35,7 +23,7 @@ fn every_kind_of_object_heals_from_a_copy() {
         let world = World::new(encrypted);
         let replica = World::new(encrypted); // only its folder is used
         fs::remove_dir_all(replica.repository()).unwrap();
-        copy(&world.repository(), &replica.repository());
+        copy_folder(&world.repository(), &replica.repository());
         let of_copy = replica.open().unwrap();
         let root = world.repository();
         let mut healed = 0;
@@ -68,15 +56,15 @@ fn every_kind_of_object_heals_from_a_copy() {
 fn a_missing_pack_comes_back_and_a_damaged_copy_is_refused() {
     let world = World::new(false);
     let dir = tempfile::tempdir().unwrap();
-    copy(&world.repository(), dir.path());
-    let of_copy =
-        Objects::open(&Location::Folder(dir.path().to_owned()), world.open().unwrap().env()).unwrap();
+    let copy = dir.path().join("copy");
+    copy_folder(&world.repository(), &copy);
+    let of_copy = Objects::open(&Location::Folder(copy.clone()), world.open().unwrap().env()).unwrap();
     of_copy.open_repository().unwrap();
     let path = files_below(&world.repository().join("packs")).remove(0);
     let object = path.strip_prefix(world.repository()).unwrap();
     let sound = fs::read(&path).unwrap();
     fs::remove_file(&path).unwrap();
-    let in_copy = dir.path().join(object);
+    let in_copy = copy.join(object);
     let mut harmed = sound.clone();
     harmed[80] ^= 1;
     fs::write(&in_copy, harmed).unwrap();

@@ -12,7 +12,7 @@ use pitr_snapshot::{
 use pitr_testkit::noise;
 use pitr_vfs::Env;
 use pitr_wal::{BatchBuilder, Start, Wal, WalOptions};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const BLOCK: usize = 4096;
 
@@ -199,13 +199,4 @@ impl World {
             true
         })
     }
-}
-
-/// All files below a folder.
-pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect();
-    files.sort();
-    files
 }

@@ -1,5 +1,7 @@
 //! A small generator of numbers that look random but are reproducible from the seed.
 
+use crate::mix64;
+
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
@@ -13,11 +15,9 @@ impl Rng {
 
     /// The next number.
     pub fn draw(&mut self) -> u64 {
+        let drawn = mix64(self.0);
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        drawn
     }
 
     /// A number below `bound`, which must not be 0.

@@ -63,6 +63,8 @@ pub(crate) struct Rehearsal {
     pub(crate) tx: u64,
     pub(crate) bytes: u64,
     pub(crate) restore_seconds: f64,
+    /// The RTO that was given. Null if none was.
+    pub(crate) rto_seconds: Option<f64>,
     pub(crate) findings: u64,
 }
 
@@ -137,11 +139,19 @@ impl Source {
             let to = gap.to.map_or("still open".into(), |to| to.to_string());
             let _ = writeln!(text, "  GAP from {}\n        to {to}: {}", gap.from, gap.reason);
         }
+        let rto = self.last_rehearsal.as_ref().and_then(|rehearsal| rehearsal.rto_seconds);
+        let beside_rto = |seconds: f64| match rto {
+            None => human::seconds(seconds),
+            Some(rto) if seconds > rto => {
+                format!("{}, MORE THAN THE RTO of {}", human::seconds(seconds), human::seconds(rto))
+            }
+            Some(rto) => format!("{} (RTO {})", human::seconds(seconds), human::seconds(rto)),
+        };
         if let Some(seconds) = self.restore_seconds {
-            let _ = writeln!(text, "  a restore of the latest state takes about {}", human::seconds(seconds));
+            let _ = writeln!(text, "  a restore of the latest state takes about {}", beside_rto(seconds));
         }
-        if let Some(Rehearsal { time, tx, bytes, restore_seconds, findings }) = &self.last_rehearsal {
-            let (size, took) = (human::bytes(*bytes), human::seconds(*restore_seconds));
+        if let Some(Rehearsal { time, tx, bytes, restore_seconds, findings, .. }) = &self.last_rehearsal {
+            let (size, took) = (human::bytes(*bytes), beside_rto(*restore_seconds));
             let found = if *findings == 0 { "sound".to_owned() } else { format!("{findings} FINDINGS") };
             let _ = writeln!(text, "  last rehearsal {time}: tx {tx}, {size} in {took}, {found}");
         }
@@ -236,7 +246,8 @@ mod tests {
         assert!(info.for_people().contains("points: before-migration, 移行前"), "{}", info.for_people());
         assert!(!info.for_people().contains("rehearsal"), "{}", info.for_people());
         let time = position(1).time;
-        let rehearsal = Rehearsal { time, tx: 7, bytes: 4096, restore_seconds: 1.5, findings: 0 };
+        let rehearsal =
+            Rehearsal { time, tx: 7, bytes: 4096, restore_seconds: 1.5, rto_seconds: None, findings: 0 };
         info.sources[0].last_rehearsal = Some(Rehearsal { findings: 2, ..rehearsal });
         info.sources[0].restore_seconds = Some(61.0);
         let text = info.for_people();
@@ -244,6 +255,20 @@ mod tests {
             text.contains("tx 7, 4.10 kB in 1.5 s, 2 FINDINGS") && text.contains("takes about 1 min 01 s"),
             "{text}"
         );
+        info.sources[0].last_rehearsal = Some(Rehearsal {
+            time,
+            tx: 7,
+            bytes: 4096,
+            restore_seconds: 1.5,
+            rto_seconds: Some(60.0),
+            findings: 0,
+        });
+        let text = info.for_people();
+        for line in
+            ["takes about 1 min 01 s, MORE THAN THE RTO of 1 min 00 s", "in 1.5 s (RTO 1 min 00 s), sound"]
+        {
+            assert!(text.contains(line), "{text}");
+        }
         // A clock that was ahead (FAILURES 56).
         let ahead = Source { archive_lag_seconds: Some(-86_400.0), ..info.sources.remove(0) }.for_people();
         assert!(ahead.contains("24 h 00 min ahead of this machine's clock"), "{ahead}");

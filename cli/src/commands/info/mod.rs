@@ -122,6 +122,7 @@ fn rehearsal(record: &Record) -> Rehearsal {
         tx: record.state.as_ref().map_or(0, |state| state.tx.get()),
         bytes: record.bytes,
         restore_seconds: record.restore_took.map_or(0.0, |took| took.as_secs_f64()),
+        rto_seconds: record.rto.map(|rto| rto.as_secs_f64()),
         findings: record.count,
     }
 }

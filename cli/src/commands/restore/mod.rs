@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use pitr::Pitr;
 use pitr::format::SourceName;
-use pitr::recovery::{self, Estimate, RecoveryTarget, Target};
+use pitr::recovery::{Estimate, RecoveryTarget, Target};
 
 use self::args::Restore;
 use self::document as documents;
 use self::job::Job;
 use super::targets::Wanted;
-use super::{open_view, sources_of};
+use super::{open_view, sources_of, within_rto};
 use crate::args::Global;
 use crate::failure::explain::explain;
 use crate::failure::{CliError, Code, Exit};
@@ -105,12 +105,8 @@ fn check_estimate(args: &Restore, estimate: &Estimate) -> Result<(), CliError> {
 
 /// Fails if the restore has not met the RTO. The result is kept.
 fn check_rto(args: &Restore, took: Duration) -> Result<(), CliError> {
-    match args.rto {
-        Some(rto) if took > rto.get() => {
-            let error = recovery::Error::RtoExceeded { expected: rto, actual: took, estimate: None };
-            let next = "the result is kept; take snapshots more often, or use more --workers";
-            Err(explain(error.into()).next(next).after_the_answer())
-        }
-        _ => Ok(()),
-    }
+    within_rto(args.rto, took).map_err(|error| {
+        let next = "the result is kept; take snapshots more often, or use more --workers";
+        error.next(next).after_the_answer()
+    })
 }

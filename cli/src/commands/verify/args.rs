@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use pitr::recovery::Rto;
 use pitr::verify::{Depth, Options, RehearsalOptions};
 use pitr::{LiveOptions, RehearsalRequest, ValidationOptions};
 
 use crate::args::target::Target;
-use crate::args::values::{parse_bytes, parse_interval};
+use crate::args::values::{parse_bytes, parse_interval, parse_rto};
 use crate::failure::CliError;
 
 /// What `pitr verify` checks.
@@ -51,6 +52,7 @@ Examples:
   pitr --repo /srv/backup verify --level restore --sandbox /srv/spare
   pitr --repo /srv/backup verify --level functional --sql 'SELECT count(*) > 0 FROM orders'
   pitr --repo /srv/backup verify --level functional --command './smoke-test $PITR_COPY'
+  pitr --repo /srv/backup verify --level restore --rto 15m     ends with 6 if it takes longer
   pitr --repo /srv/backup verify --level live --source shop --rate 50MiB
   pitr --repo /srv/backup verify --every 1h --budget 20m --on-finding 'mail -s pitr ops < /dev/null'")]
 pub(crate) struct Verify {
@@ -82,6 +84,10 @@ pub(crate) struct Verify {
     /// Refuse a copy that is larger, such as 10GB or 10GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     sandbox_max: Option<u64>,
+    /// How long a restore may take, such as 15m. `pitr info` shows it beside the estimate. A slower
+    /// rehearsal ends with 6
+    #[arg(long, value_name = "DURATION", value_parser = parse_rto)]
+    pub(crate) rto: Option<Rto>,
     /// Also write a report for auditors, one page that refers to nothing outside itself; must not
     /// exist
     #[arg(long, value_name = "FILE")]
@@ -117,10 +123,14 @@ pub(crate) struct Verify {
     /// With --every: end after this number of rounds
     #[arg(long, value_name = "N", requires = "every")]
     pub(crate) rounds: Option<u64>,
-    /// With --every: shell command that is run if a round finds something; it has the findings in
-    /// PITR_FINDINGS, one a line
+    /// With --every: shell command that is run if a round finds something, or a restore takes
+    /// longer than --rto; it has the findings in PITR_FINDINGS, one a line
     #[arg(long, value_name = "COMMAND", requires = "every")]
     pub(crate) on_finding: Option<OsString>,
+    /// With --every: after each round, write score, coverage, findings and times of rehearsals to
+    /// this file, in the text format of Prometheus. A file that is not such a file is not replaced
+    #[arg(long, value_name = "FILE", requires = "every")]
+    pub(crate) metrics: Option<PathBuf>,
     /// Number of threads of a restore [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -220,8 +230,11 @@ impl Verify {
         }
         if !restore && !functional {
             let target = (self.to != Target::Latest).then_some("--to");
-            let others =
-                [(self.sandbox.is_some(), "--sandbox"), (self.sandbox_max.is_some(), "--sandbox-max")];
+            let others = [
+                (self.sandbox.is_some(), "--sandbox"),
+                (self.sandbox_max.is_some(), "--sandbox-max"),
+                (self.rto.is_some(), "--rto"),
+            ];
             let given = others.into_iter().find(|(given, _)| *given).map(|(_, option)| option).or(target);
             return match given {
                 None => Ok(None),
@@ -271,6 +284,7 @@ impl Verify {
         RehearsalRequest {
             queries: self.queries.clone(),
             commands: self.commands.clone(),
+            rto: self.rto,
             by: this_machine(),
             ..RehearsalRequest::new(options)
         }

@@ -8,14 +8,16 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pitr::recovery::Rto;
 use pitr::verify::{Candidate, Rehearsal};
 use pitr::{Pitr, Round};
 use serde::Serialize;
 
 use super::args::Verify;
+use super::metrics;
 use crate::args::Global;
 use crate::commands::stopping::on_signals;
-use crate::commands::{open, sources_of};
+use crate::commands::{open, sources_of, within_rto};
 use crate::failure::explain::explain;
 use crate::failure::{CliError, Exit};
 use crate::output::{Document, human};
@@ -35,16 +37,20 @@ struct Continuous {
     /// Rehearsals that could not be carried out.
     failed: u64,
     findings: u64,
+    /// Rehearsals that took longer than --rto.
+    late: u64,
     seconds: f64,
 }
 
 impl Document for Continuous {
     fn for_people(&self) -> String {
-        let Continuous { rounds, rehearsals, failed, findings, seconds } = self;
+        let Continuous { rounds, rehearsals, failed, findings, late, seconds } = self;
         let time = human::seconds(*seconds);
-        let failed =
-            if *failed == 0 { String::new() } else { format!(", {failed} could not be carried out") };
-        format!("{rounds} rounds, {rehearsals} rehearsals{failed}, {findings} findings in {time}\n")
+        let unless_none =
+            |count: u64, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
+        let failed = unless_none(*failed, "could not be carried out");
+        let late = unless_none(*late, "slower than the RTO");
+        format!("{rounds} rounds, {rehearsals} rehearsals{failed}{late}, {findings} findings in {time}\n")
     }
 }
 
@@ -58,6 +64,9 @@ pub(super) fn run(global: &Global, args: &Verify, every: Duration) -> Result<(),
     let mut options = args.validation();
     if !global.sources.is_empty() {
         options.sources = sources_of(&pitr, &global.sources, false).map_err(explain)?;
+    }
+    if let Some(path) = &args.metrics {
+        metrics::check(path)?;
     }
     let begun = pitr.clock().monotonic();
     let mut sum = Continuous::default();
@@ -78,8 +87,11 @@ pub(super) fn run(global: &Global, args: &Verify, every: Duration) -> Result<(),
         match pitr.validation_round(&options, &mut tell) {
             Ok(round) => {
                 failed = None;
-                sum.add(&round);
+                sum.add(&round, args.rto);
                 report(global, args, &round)?;
+                if let Some(path) = &args.metrics {
+                    metrics::write(&pitr, &round, path)?;
+                }
             }
             // The repository may be out of reach for a while.
             Err(error) => {
@@ -94,10 +106,14 @@ pub(super) fn run(global: &Global, args: &Verify, every: Duration) -> Result<(),
         pause(&pitr, &stop, round_begun.saturating_add(every));
     }
     sum.seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
-    let findings = sum.findings;
+    let (findings, late) = (sum.findings, sum.late);
     global.output().answer(&sum)?;
     match (failed, findings) {
         (Some(error), _) => Err(explain(error).after_the_answer()),
+        (None, 0) if late > 0 => {
+            let what = format_args!("{late} rehearsed restores took longer than the RTO");
+            Err(CliError::new(Exit::TooLate, what).next("take snapshots more often").after_the_answer())
+        }
         (None, 0) => Ok(()),
         (None, _) => {
             let what = format_args!("{findings} findings in {} rounds", sum.rounds);
@@ -109,11 +125,13 @@ pub(super) fn run(global: &Global, args: &Verify, every: Duration) -> Result<(),
 }
 
 impl Continuous {
-    fn add(&mut self, round: &Round) {
+    fn add(&mut self, round: &Round, rto: Option<Rto>) {
         let failed = round.rehearsals.iter().filter(|(_, outcome)| outcome.is_err()).count() as u64;
         self.rehearsals += round.rehearsals.len() as u64 - failed;
         self.failed += failed;
         self.findings += round.findings() as u64;
+        let copies = round.rehearsals.iter().filter_map(|(_, outcome)| outcome.as_ref().ok());
+        self.late += copies.filter(|copy| within_rto(rto, copy.restore_time).is_err()).count() as u64;
     }
 }
 
@@ -137,6 +155,9 @@ fn report(global: &Global, args: &Verify, round: &Round) -> Result<(), CliError>
     for (Candidate { source, snapshot, .. }, rehearsal) in of_copies {
         for found in &rehearsal.findings {
             let _ = writeln!(text, "{source} {snapshot}: {}: {}", found.check, found.what);
+        }
+        if let Err(error) = within_rto(args.rto, rehearsal.restore_time) {
+            let _ = writeln!(text, "{source} {snapshot}: {error}");
         }
     }
     if text.is_empty() {

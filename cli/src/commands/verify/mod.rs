@@ -3,11 +3,13 @@
 pub(crate) mod args;
 mod continuous;
 mod document;
+mod metrics;
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use pitr::format::SourceName;
 use pitr::verify::{COVERAGE_WINDOW, Fault, Options, Progress, Report};
@@ -17,7 +19,7 @@ use self::args::{Parts, Verify};
 use self::document::{Failure, Finding, Live, Rehearsal, Spoiled};
 use super::bars::Bars;
 use super::targets::{self, Wanted};
-use super::{open, sources_of};
+use super::{open, sources_of, within_rto};
 use crate::args::Global;
 use crate::failure::explain::explain;
 use crate::failure::{CliError, Exit};
@@ -57,6 +59,7 @@ pub(crate) fn run(global: &Global, args: &Verify) -> Result<(), CliError> {
     }
     let seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
     let findings: usize = rehearsals.iter().map(|rehearsal| rehearsal.findings.len()).sum();
+    let slowest = rehearsals.iter().map(|rehearsal| rehearsal.restore_seconds).fold(0.0, f64::max);
     let differing = compared.iter().filter(|compared| !compared.ok).count();
     let count = report.faults.len() + findings + differing;
     global.output().answer(&document::Verify {
@@ -72,7 +75,8 @@ pub(crate) fn run(global: &Global, args: &Verify) -> Result<(), CliError> {
         seconds,
     })?;
     match (count, report.faults.len()) {
-        (0, _) => Ok(()),
+        (0, _) => within_rto(args.rto, Duration::from_secs_f64(slowest))
+            .map_err(|error| error.next("the copy is sound; take snapshots more often").after_the_answer()),
         (_, 0) if differing > 0 => {
             Err(CliError::new(Exit::Corrupt, "the live database and the archive differ")
                 .next("take a new base with `pitr backup --full`, and keep the repository for an examination")

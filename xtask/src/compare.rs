@@ -44,6 +44,7 @@ impl Compare {
     }
 }
 
+/// The value in the middle; NaN if there is none.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -14,6 +14,7 @@ mod misuse;
 pub(crate) mod recovery;
 mod resume;
 mod shapes;
+mod verification;
 
 use crate::Result;
 use crate::application::{self, Application};
@@ -52,6 +53,8 @@ pub(crate) enum Drill {
     Damage(damage::Damage),
     /// A live database against its archive: equal beside a writer, and every fault found
     Live(live::Live),
+    /// Verification of large repositories: its rate and its bound, and queries on restored copies
+    Verify(verification::Verification),
     /// Wrong use and damage: exit codes, one line each
     Misuse(misuse::Misuse),
     /// A base and a log of the given sizes, restored to a transaction: exactness of every block,
@@ -92,6 +95,7 @@ impl Drill {
             Drill::Memory(drill) => drill.run(),
             Drill::Damage(drill) => drill.run(),
             Drill::Live(drill) => drill.run(),
+            Drill::Verify(drill) => drill.run(),
             Drill::Misuse(drill) => drill.run(),
             Drill::Recovery(drill) => drill.run(),
             Drill::RecoveryPart(part) => part.run(),
@@ -102,7 +106,7 @@ impl Drill {
                 let drills: [&dyn Fn() -> Result<bool>; 14] = [
                     &|| misuse::Misuse { seed }.run(),
                     &|| damage::Damage { transactions: 140, targets: 4, seed }.run(),
-                    &|| live::Live { seconds: 30, faults: 200, seed }.run(),
+                    &|| live::Live { seconds: 30, faults: 200, pairs: 6, seed }.run(),
                     &|| exact::Exact { transactions: 400, sample: None, seed }.run(),
                     &|| kill::Kill { rounds: 3, slow: None, store: None, delay: 0, seed }.run(),
                     &|| shapes::Shapes { only: None, seed }.run(),

@@ -100,14 +100,3 @@ fn root() -> Result<PathBuf> {
     let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     Ok(own.parent().ok_or("xtask has no parent folder")?.to_owned())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_workspace_is_tidy() {
-        let tidy = Tidy { shrink: false, update: false, tree: false, sample: None, seed: 1 };
-        assert!(tidy.run().unwrap(), "see what it printed; `cargo xtask tidy` prints it too");
-    }
-}

@@ -7,6 +7,8 @@ use std::io::Write;
 use std::process::Command;
 
 const FAILURES_SHOWN: usize = 40;
+/// Longest result in a line of the ledger, characters. The run itself prints everything.
+const LONGEST: usize = 2_400;
 const LEDGER_HEAD: &str = "# Ledger\n\nOne line for each run of a drill: date, commit, machine, command, and result.\n\n\
     | date | commit | machine | command | verdict |\n| --- | --- | --- | --- | --- |\n";
 
@@ -79,7 +81,7 @@ impl Verdict {
             today(),
             commit(),
             machine(),
-            without_paths(&figures).replace('|', "/")
+            shortened(&without_paths(&figures)).replace('|', "/")
         );
         keep("ledger.md", LEDGER_HEAD, &line)?;
         Ok(passed)
@@ -129,9 +131,24 @@ fn without_paths(text: &str) -> String {
     text.split(' ').map(shorten).collect::<Vec<_>>().join(" ")
 }
 
+/// Cuts a text that is too long for the ledger.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_results_are_cut_in_the_ledger() {
+        assert_eq!(shortened("äb"), "äb");
+        assert_eq!(shortened(&"ä".repeat(LONGEST)), "ä".repeat(LONGEST));
+        assert_eq!(shortened(&"ä".repeat(LONGEST + 1)), "ä".repeat(LONGEST) + "…");
+    }
 
     #[test]
     fn folders_are_removed_from_the_ledger() {

@@ -63,13 +63,18 @@ impl World {
 
 /// Total size of all files below `dir`, bytes.
 pub(crate) fn bytes_below(dir: &Path) -> Result<u64> {
-    let mut bytes = 0;
+    files_below(dir)?.iter().map(|file| Ok(file.metadata()?.len())).sum()
+}
+
+/// All files below `dir`, in order.
+pub(crate) fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        bytes += if meta.is_dir() { bytes_below(&entry.path())? } else { meta.len() };
+        let path = entry?.path();
+        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
     }
-    Ok(bytes)
+    files.sort();
+    Ok(files)
 }
 
 /// True if two files hold the same bytes.
@@ -100,14 +105,5 @@ pub(crate) fn drop_cache(file: &Path) -> Result<()> {
 
 /// Syncs all files below a folder and drops them from the page cache.
 pub(crate) fn drop_cache_below(dir: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            drop_cache_below(&entry.path())?;
-        } else if kind.is_file() {
-            drop_cache(&entry.path())?;
-        }
-    }
-    Ok(())
+    files_below(dir)?.iter().try_for_each(|file| drop_cache(file))
 }

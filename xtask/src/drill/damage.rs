@@ -8,16 +8,19 @@ use super::{Seed, Stage, judged, settle};
 use crate::Result;
 use crate::moments::Rng;
 use crate::program::{Program, UNREACHABLE};
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, commit, keep, today};
 use crate::witness::Witness;
-use crate::world::World;
+use crate::world::{World, files_below};
 use pitr::codec::ObjectKind;
 use pitr::objects::layout::{INDEX, ObjectName};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
+
+const HEAD: &str = "# Every object damaged in turn\n\nRuns of `cargo xtask drill damage`. A restore after each harm is exact or refused with an exit code.\n";
 
 /// Exit code for damage.
 const CORRUPT: i32 = 4;
@@ -83,6 +86,17 @@ struct Counts {
     otherwise: usize,
 }
 
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.objects += other.objects;
+        self.named += other.named;
+        self.exact += other.exact;
+        self.corrupt += other.corrupt;
+        self.unreachable += other.unreachable;
+        self.otherwise += other.otherwise;
+    }
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { objects, named, exact, corrupt, unreachable, otherwise } = self;
@@ -93,6 +107,27 @@ impl fmt::Display for Counts {
     }
 }
 
+/// The counts of a run, for each kind of repository, kind of object and harm.
+type Table = BTreeMap<(&'static str, String, Harm), Counts>;
+
+/// Writes the table of a run into the results.
+fn keep_table(command: &str, table: &Table) -> Result<()> {
+    let mut text = format!(
+        "\n## {}, {}, `{command}`\n\n| repository | object | harm | objects | named by verify | restores exact | refused, 4 | refused, 3 | refused, other |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        today(),
+        commit()
+    );
+    for ((repository, kind, harm), counts) in table {
+        let Counts { objects, named, exact, corrupt, unreachable, otherwise } = counts;
+        let harm = harm.name();
+        text += &format!(
+            "| {repository} | {kind} | {harm} | {objects} | {named} | {exact} | {corrupt} | {unreachable} | {otherwise} |\n"
+        );
+    }
+    keep("damage.md", HEAD, &text)
+}
+
 impl Damage {
     pub(crate) fn run(&self) -> Result<bool> {
         let Damage { transactions, targets, seed: Seed { seed } } = self;
@@ -100,17 +135,26 @@ impl Damage {
             "cargo xtask drill damage --transactions {transactions} --targets {targets} --seed {seed}"
         );
         judged(&command, |verdict| {
-            let mut mutations = 0;
+            let (mut mutations, mut table) = (0, Table::new());
             for encrypted in [false, true] {
-                mutations += self.body(encrypted, verdict)?;
+                mutations += self.body(encrypted, verdict, &mut table)?;
             }
+            let mut harms = BTreeMap::<Harm, Counts>::new();
+            for ((.., harm), counts) in &table {
+                *harms.entry(*harm).or_default() += *counts;
+            }
+            for (harm, counts) in harms {
+                verdict.figure(format_args!("{}: {counts}", harm.name()));
+            }
+            keep_table(&command, &table)?;
             verdict.figure(format_args!("{mutations} mutations"));
             verdict.check(mutations >= 500, format_args!("{mutations} of 500 mutations"));
             Ok(())
         })
     }
 
-    fn body(&self, encrypted: bool, verdict: &mut Verdict) -> Result<usize> {
+    /// Harms each object of one repository in each way. Returns how often.
+    fn body(&self, encrypted: bool, verdict: &mut Verdict, table: &mut Table) -> Result<usize> {
         let world = World::new("damage-repository")?;
         let (mut stage, mut witness) = self.repository(&world, encrypted)?;
         let log = stage.log()?;
@@ -132,13 +176,14 @@ impl Damage {
                 objects.entry(kind.to_string()).or_default().push(Object { kind, name, path });
             }
         }
-        let (mut mutations, mut table) = (0, BTreeMap::<(String, Harm), Counts>::new());
+        let repository = if encrypted { "encrypted" } else { "plain" };
+        let mut mutations = 0;
         for (kind, of_kind) in &objects {
             for (no, object) in of_kind.iter().enumerate() {
                 for harm in Harm::ALL {
                     let other = &of_kind[(no + 1) % of_kind.len()].path;
                     let Some(undo) = apply(harm, &object.path, other, &mut rng)? else { continue };
-                    let counts = table.entry((kind.clone(), harm)).or_default();
+                    let counts = table.entry((repository, kind.clone(), harm)).or_default();
                     let (stage, witness) = (&mut stage, &mut witness);
                     let mut trial = Trial { stage, witness, verdict, counts, object, harm };
                     trial.verify()?;
@@ -147,10 +192,6 @@ impl Damage {
                     undo.into_iter().try_for_each(|(path, bytes)| fs::write(path, bytes))?;
                 }
             }
-        }
-        let plain = if encrypted { "encrypted" } else { "plain" };
-        for ((kind, harm), counts) in table {
-            verdict.figure(format_args!("{plain} {kind}, {}: {counts}", harm.name()));
         }
         let sound = stage.program.call(["verify"])?;
         verdict.check(sound.code == Some(0), format_args!("after all harm was undone: {sound}"));
@@ -281,14 +322,4 @@ impl Trial<'_> {
         }
         Ok(())
     }
-}
-
-fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
-    }
-    files.sort();
-    Ok(files)
 }

@@ -1,21 +1,40 @@
-//! A live database against its archive. While an application writes, every comparison is equal.
-//! Then its application rests, and copies of its file are put in the place of the live one, each
-//! with one fault: a changed byte, a page of an earlier commit (as if capture had dropped a
+//! A live database against its archive. Every comparison is equal beside an application that
+//! writes, with checkpoints and VACUUM.
+//!
+//! Then faults: an application rests, and copies of its file are put in the place of the live one,
+//! each with one fault: a changed byte, a page of an earlier commit (as if capture had dropped a
 //! commit), a page of another place, an emptied page. Every one is found, at the page.
+//!
+//! At last the cost: an application commits as fast as it can, in pairs of stretches, with and
+//! without a comparison beside it.
 
 use super::{Seed, Stage, judged, settle};
 use crate::Result;
 use crate::at_rest::AtRest;
 use crate::blocks::BLOCK_BYTES;
+use crate::compare::median;
 use crate::moments::Rng;
 use crate::program::CallResult;
 use crate::verdict::Verdict;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const CORRUPT: i32 = 4;
+/// Pause between two comparisons.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Rows of the database beside which is compared, and commits a second.
+const STEADY: [&str; 2] = ["20000", "50"];
+/// Transactions before the faults.
+const TRANSACTIONS: &str = "150";
+/// Rows of the database of the cost, of 300 bytes each; commits as fast as it can.
+const BUSY: [&str; 2] = ["1500000", "0"];
+/// How much slower the application may be beside a comparison.
+const COST_MAX: f64 = 0.02;
+/// Length of a stretch without a comparison.
+const STRETCH: Duration = Duration::from_secs(8);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Live {
@@ -25,21 +44,32 @@ pub(crate) struct Live {
     /// Number of faults
     #[arg(long, default_value_t = 200)]
     pub(crate) faults: usize,
+    /// Pairs of stretches, with and without a comparison
+    #[arg(long, default_value_t = 6)]
+    pub(crate) pairs: usize,
     #[command(flatten)]
     pub(crate) seed: Seed,
 }
 
 impl Live {
     pub(crate) fn run(&self) -> Result<bool> {
-        let Live { seconds, faults, seed: Seed { seed } } = self;
-        let command = format!("cargo xtask drill live --seconds {seconds} --faults {faults} --seed {seed}");
-        judged(&command, |verdict| self.body(verdict))
+        let Live { seconds, faults, pairs, seed: Seed { seed } } = self;
+        let command = format!(
+            "cargo xtask drill live --seconds {seconds} --faults {faults} --pairs {pairs} --seed {seed}"
+        );
+        judged(&command, |verdict| {
+            self.beside(verdict)?;
+            self.faults(verdict)?;
+            self.cost(verdict)
+        })
     }
 
-    fn body(&self, verdict: &mut Verdict) -> Result<()> {
-        let seed = self.seed.seed.to_string();
-        let mut stage = Stage::new("live", "writer.py", &[&seed, "0"])?;
-        let earlier = pages(&stage.database)?;
+    /// Compares beside a writer.
+    fn beside(&self, verdict: &mut Verdict) -> Result<()> {
+        if self.seconds == 0 {
+            return Ok(());
+        }
+        let mut stage = self.stage("live-beside", STEADY)?;
         let watch = stage.program.watch(&stage.database, &[])?;
         stage.application.send("go")?;
         let end = Instant::now() + Duration::from_secs(self.seconds);
@@ -52,13 +82,72 @@ impl Live {
             verdict.check(is_equal, format_args!("beside the writer: {called}: {live}"));
             compared += 1;
             equal += usize::from(is_equal);
+            thread::sleep(PAUSE);
         }
         stage.application.send("stop")?;
-        stage.application.events_until("done")?;
+        let commits = stage.application.event("stretch")?["commits"].as_u64().unwrap_or_default();
         verdict.figure(format_args!(
-            "{compared} comparisons of {} MB together beside a writer, {equal} equal",
-            bytes / 1_000_000
+            "{compared} comparisons of {} MB together beside {commits} commits in {} s, {equal} equal",
+            bytes / 1_000_000,
+            self.seconds
         ));
+        watch.stop().map(drop)
+    }
+
+    /// A stage with the steady application.
+    fn stage(&self, name: &str, [rows, rate]: [&str; 2]) -> Result<Stage> {
+        Stage::new(name, "steady.py", &[&self.seed.seed.to_string(), rows, rate])
+    }
+
+    /// How much slower an application is beside a comparison with the usual budget.
+    fn cost(&self, verdict: &mut Verdict) -> Result<()> {
+        if self.pairs == 0 {
+            return Ok(());
+        }
+        let mut stage = self.stage("live-cost", BUSY)?;
+        let watch = stage.program.watch(&stage.database, &[])?;
+        let mut ratios = Vec::new();
+        for pair in 0..self.pairs {
+            let order = if pair % 2 == 0 { [false, true] } else { [true, false] };
+            let mut rates = [0.0; 2];
+            for with in order {
+                stage.application.send("go")?;
+                let begun = Instant::now();
+                if with {
+                    let called = verify(&stage, &[])?;
+                    verdict.check(called.code == Some(0), format_args!("beside the writer: {called}"));
+                }
+                thread::sleep(STRETCH.saturating_sub(begun.elapsed()));
+                stage.application.send("stop")?;
+                let stretch = stage.application.event("stretch")?;
+                let (commits, seconds) = (stretch["commits"].as_f64(), stretch["seconds"].as_f64());
+                let rate = commits.zip(seconds).map(|(commits, seconds)| commits / seconds);
+                rates[usize::from(with)] = rate.ok_or("no rate")?;
+                verdict.step(format_args!("with a comparison: {with}: {stretch}"));
+            }
+            ratios.push(rates[1] / rates[0]);
+        }
+        watch.stop()?;
+        let slower = 1.0 - median(&ratios);
+        verdict.figure(format_args!(
+            "an application that commits as fast as it can is {:.1}% slower beside comparisons",
+            100.0 * slower
+        ));
+        verdict.check(slower <= COST_MAX, format_args!("{:.1}% slower beside comparisons", 100.0 * slower));
+        Ok(())
+    }
+
+    /// Compares copies with faults.
+    fn faults(&self, verdict: &mut Verdict) -> Result<()> {
+        if self.faults == 0 {
+            return Ok(());
+        }
+        let seed = self.seed.seed.to_string();
+        let mut stage = Stage::new("live", "writer.py", &[&seed, TRANSACTIONS])?;
+        let earlier = pages(&stage.database)?;
+        let watch = stage.program.watch(&stage.database, &[])?;
+        stage.application.send("go")?;
+        stage.application.events_until("done")?;
         settle();
 
         let now = pages(&stage.database)?;

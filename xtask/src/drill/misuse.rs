@@ -8,6 +8,7 @@ use super::{Seed, Stage, judged, settle};
 use crate::Result;
 use crate::program::CallResult;
 use crate::verdict::Verdict;
+use crate::world::files_below;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -174,9 +175,8 @@ impl Cases<'_> {
     /// Flips one bit of every pack and every log object: a restore that needs it is refused with 4.
     fn damage(&mut self) -> Result<()> {
         let repo = self.stage.program.repo();
-        let mut objects = Vec::new();
-        files_below(&repo.join("packs"), &mut objects)?;
-        files_below(&repo.join("sources"), &mut objects)?;
+        let mut objects = files_below(&repo.join("packs"))?;
+        objects.extend(files_below(&repo.join("sources"))?);
         objects.retain(|path| {
             path.components().any(|part| part.as_os_str() == "packs" || part.as_os_str() == "log")
         });
@@ -197,14 +197,6 @@ impl Cases<'_> {
         }
         Ok(())
     }
-}
-
-fn files_below(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_dir() { files_below(&path, found)? } else { found.push(path) }
-    }
-    Ok(())
 }
 
 fn sql(database: &Path, sql: &str) -> Result<()> {

@@ -101,12 +101,19 @@ pub(super) fn pitr(work: Work) -> Result<Option<Outcome>> {
         command.arg(&output);
         timed(&mut command, program.repo())
     };
-    let (base_seconds, _) = restore(&format!("tx:{first}"))?;
-    fs::remove_file(&output)?;
-    let (seconds, answer) = restore(&written.to)?;
-    let log = serde_json::from_slice::<Value>(&answer)?["wal_bytes"].as_u64().ok_or("no wal_bytes")?;
-    let difference = written.target.difference(&Blocks::of_files(std::slice::from_ref(&output))?);
-    fs::remove_file(&output)?;
+    // The first write to a part of the disk is slower than later ones: the faster of two counts.
+    let (mut base_seconds, mut seconds) = (f64::INFINITY, f64::INFINITY);
+    let (mut log, mut difference) = (0, None);
+    for _ in 0..2 {
+        base_seconds = base_seconds.min(restore(&format!("tx:{first}"))?.0);
+        fs::remove_file(&output)?;
+        let (took, answer) = restore(&written.to)?;
+        seconds = seconds.min(took);
+        log = serde_json::from_slice::<Value>(&answer)?["wal_bytes"].as_u64().ok_or("no wal_bytes")?;
+        let found = written.target.difference(&Blocks::of_files(std::slice::from_ref(&output))?);
+        difference = difference.or(found);
+        fs::remove_file(&output)?;
+    }
     let (wanted, time) = written.busy()?;
     restore(&format!("tx:{}", first + wanted))?;
     let by_transaction = Some(Moment { wanted, found: Some(sqlite::progress(&output)?) });
@@ -163,9 +170,14 @@ pub(super) fn litestream(work: Work) -> Result<Option<Outcome>> {
         command.arg("restore").arg("-o").arg(&output).args(["-timestamp", to]);
         timed(command.arg(litestream::url(&replica)), &replica)
     };
-    let (seconds, _) = restore(&written.to)?;
-    let difference = written.target.difference(&Blocks::of_files(std::slice::from_ref(&output))?);
-    fs::remove_file(&output)?;
+    let mut seconds = f64::INFINITY;
+    let mut difference = None;
+    for _ in 0..2 {
+        seconds = seconds.min(restore(&written.to)?.0);
+        let found = written.target.difference(&Blocks::of_files(std::slice::from_ref(&output))?);
+        difference = difference.or(found);
+        fs::remove_file(&output)?;
+    }
     let (wanted, time) = written.busy()?;
     let found = match restore(&time) {
         Ok(_) => Some(sqlite::progress(&output)?),
@@ -211,7 +223,9 @@ impl Replicating {
         command.arg("replicate").arg(database).arg(litestream::url(replica));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let running = Replicating(child);
-        for _ in 0..1000 {
+        // It reads the whole database first.
+        let begun = Instant::now();
+        while begun.elapsed() < STILL_AT_MOST {
             if replica.exists() {
                 return Ok(running);
             }

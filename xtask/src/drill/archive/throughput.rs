@@ -5,6 +5,7 @@ use super::Common;
 use super::place::{Place, Way};
 use super::requests::printed;
 use crate::Result;
+use crate::compare::median;
 use crate::drill::recovery;
 use crate::size::{Size, Sizes};
 use crate::verdict::Verdict;
@@ -69,7 +70,7 @@ pub(super) fn run(common: &Common, base: Size, verdict: &mut Verdict) -> Result<
             restores.push(restore(way)?);
             plain.push(plain_rate(&place, way)?);
         }
-        let (restore, plain) = (median(restores), median(plain));
+        let (restore, plain) = (median(&restores), median(&plain));
         let part = restore / plain;
         verdict.figure(format_args!(
             "{what}: the restore reads {:.0} MB/s, object_store alone {:.0} MB/s with {REQUESTS} requests at a time: {:.0}%",
@@ -88,11 +89,6 @@ pub(super) fn run(common: &Common, base: Size, verdict: &mut Verdict) -> Result<
     let part = compare(Way::ByProxy, what, verdict)?;
     verdict.check(part >= RATE_MIN, format_args!("the restore has {:.0}% of the plain rate", part * 100.0));
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// Reads all packs and log objects whole, by `object_store` alone. Returns bytes a second.

@@ -3,6 +3,7 @@
 use super::Protected;
 use crate::Result;
 use crate::bound::{Amounts, RestoreBound};
+use crate::compare::median;
 use crate::fit::{Line, PROJECTED};
 use crate::size::Sizes;
 use crate::usage::{MEMORY_MAX, Usage};
@@ -150,7 +151,7 @@ pub(super) fn data(sizes: Sizes, protected: &Protected, verdict: &mut Verdict) {
 
 /// Prints the rate of validations that took these times, which are not empty.
 pub(super) fn validation(log: u64, times: Vec<f64>, verdict: &mut Verdict) {
-    let seconds = median(times);
+    let seconds = median(&times);
     verdict.figure(format_args!(
         "validation of {} MB of log: {seconds:.2} s, {:.0} MB/s (wanted {VALIDATION_MIN:.0})",
         log / 1_000_000,
@@ -160,16 +161,11 @@ pub(super) fn validation(log: u64, times: Vec<f64>, verdict: &mut Verdict) {
 
 /// Prints how much faster two cores are than one; the times are not empty.
 pub(super) fn cores(one: Vec<f64>, two: Vec<f64>, verdict: &mut Verdict) {
-    let (one, two) = (median(one), median(two));
+    let (one, two) = (median(&one), median(&two));
     verdict.figure(format_args!(
         "one worker on one core {one:.2} s, two on two {two:.2} s: {:.2} times (wanted {TWO_CORES_MIN})",
         one / two
     ));
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// Prints the line through all runs, and the projection.

@@ -15,7 +15,8 @@ use pitr_snapshot::SnapshotId;
 use std::fmt;
 use std::time::Duration;
 
-const VERSION: u16 = 1;
+/// Version 1 lacks the RTO of a record.
+const VERSION: u16 = 2;
 const WHAT: &str = "history of verifications";
 /// Records that are kept, the newest.
 const RECORDS_MAX: usize = 4000;
@@ -194,7 +195,7 @@ impl Record {
         out.put_blob(shortened(&self.by).as_bytes());
     }
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode(r: &mut Reader<'_>, version: u16) -> Result<Self, DecodeError> {
         let level = r.u8(WHAT)?;
         let level = Level::ALL.into_iter().find(|known| known.number() == level);
         let level = level.ok_or(DecodeError::Range { what: WHAT, value: 0 })?;
@@ -214,7 +215,8 @@ impl Record {
         let mut duration = || -> Result<_, DecodeError> {
             Ok(Some(r.varint(WHAT)?).filter(|micros| *micros > 0).map(Duration::from_micros))
         };
-        let (restore_took, rto) = (duration()?, duration()?);
+        let restore_took = duration()?;
+        let rto = if version == 1 { None } else { duration()? };
         let (bytes, count) = (r.varint(WHAT)?, r.varint(WHAT)?);
         let findings = r.count(1, WHAT)?;
         let findings = (0..findings).map(|_| Ok(r.text(TEXT_BYTES_MAX, WHAT)?.to_owned()));
@@ -339,9 +341,12 @@ impl Verifications {
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
-        r.check_version_u16(VERSION, WHAT)?;
+        let version = r.u16(WHAT)?;
+        if !(1..=VERSION).contains(&version) {
+            return Err(DecodeError::Version { what: WHAT, found: version.into(), known: VERSION.into() });
+        }
         let count = r.count(RECORD_BYTES_MIN, WHAT)?;
-        let records = (0..count).map(|_| Record::decode(&mut r)).collect::<Result<_, _>>()?;
+        let records = (0..count).map(|_| Record::decode(&mut r, version)).collect::<Result<_, _>>()?;
         r.finish(WHAT)?;
         Ok(Verifications { records })
     }
@@ -399,8 +404,10 @@ mod tests {
         // FAILURES 31
         fn any_bytes_are_a_history_or_an_error(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Verifications::decode(&bytes);
-            bytes.splice(0..0, 1u16.to_le_bytes());
-            let _ = Verifications::decode(&bytes);
+            for version in [1u16, VERSION] {
+                bytes.splice(0..0, version.to_le_bytes());
+                let _ = Verifications::decode(&bytes);
+            }
         }
     }
 
@@ -423,13 +430,22 @@ mod tests {
             findings: vec!["x".to_owned()],
             ..record(1)
         };
-        let bytes = Verifications { records: vec![record] }.encode();
+        let bytes = Verifications { records: vec![record.clone()] }.encode();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let place = "020161020000000300000000000000".to_owned() + "0400000000000000";
         let state = format!("{place}0500000000000000{}", "06".repeat(16));
         let times = "01000000000000000500000000000000";
-        let expected = format!("01000103{times}{state}090a0701010178016d");
+        let expected = format!("02000103{times}{state}090a0701010178016d");
         assert_eq!(hex, expected);
+        // Without the RTO, in version 1.
+        let mut first = bytes.clone();
+        first[0] = 1;
+        let rto = bytes.len() - 8;
+        assert_eq!(first.remove(rto), 10);
+        let without = Record { rto: None, ..record };
+        assert_eq!(Verifications::decode(&first).unwrap().records, [without]);
+        first[0] = 3;
+        assert!(matches!(Verifications::decode(&first), Err(DecodeError::Version { .. })));
     }
 
     #[test]

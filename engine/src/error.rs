@@ -5,6 +5,7 @@ use pitr_snapshot::BoxError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 use thiserror::Error;
 
 /// The result type of this crate.
@@ -93,6 +94,17 @@ pub enum Error {
         state: PathBuf,
         /// Why the request failed.
         source: io::Error,
+    },
+    /// The process that watches the source has not archived every commit in time.
+    #[error(
+        "{}: the running watcher has not archived every commit within {} s; it is behind the application",
+        state.display(), waited.as_secs()
+    )]
+    Behind {
+        /// The source's folder.
+        state: PathBuf,
+        /// How long its answer was waited for.
+        waited: Duration,
     },
     /// The process that watches the source could not carry out the request.
     #[error("the running watcher: {answer}")]

@@ -14,7 +14,8 @@ impl Pitr {
     ///
     /// # Errors
     /// [`pitr_engine::Error::NoAnswer`] in [`Error::Engine`] if no watcher of the source runs here,
-    /// or if it does not answer in time; [`pitr_engine::Error::Refused`] if it can't archive;
+    /// [`pitr_engine::Error::Behind`] if it does not archive everything in time, and
+    /// [`pitr_engine::Error::Refused`] if it can't archive;
     /// [`pitr_engine::Error::Lacks`] if the source's engine captures no commits; those of reading
     /// the repository.
     pub fn archive_now(

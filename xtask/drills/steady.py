@@ -3,7 +3,7 @@
 usage: steady.py DIR SEED ROWS RATE
 
 "go" starts a stretch of commits, the next line ends it; then it says how many commits there were and how long each took.
-RATE 0: as many as it can.
+RATE 0: as many as it can, each synced to the disk.
 """
 
 import os
@@ -44,6 +44,7 @@ def main():
     db.executemany("INSERT INTO t VALUES (?, ?)", ((row, dice.randbytes(300)) for row in range(rows)))
     db.execute("COMMIT")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.execute("PRAGMA synchronous = NORMAL" if rate else "PRAGMA synchronous = FULL")
     say("ready", database=path)
     for _ in sys.stdin:
         took, seconds = stretch(db, dice, rows, rate)

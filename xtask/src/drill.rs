@@ -105,8 +105,8 @@ impl Drill {
                 let [reference, sqlite] = recovery::Recovery::both(seed.seed);
                 let drills: [&dyn Fn() -> Result<bool>; 14] = [
                     &|| misuse::Misuse { seed }.run(),
-                    &|| damage::Damage { transactions: 140, targets: 4, seed }.run(),
-                    &|| live::Live { seconds: 30, faults: 200, pairs: 6, seed }.run(),
+                    &|| damage::Damage { transactions: 180, targets: 4, seed }.run(),
+                    &|| live::Live { seconds: 30, faults: 210, pairs: 6, seed }.run(),
                     &|| exact::Exact { transactions: 400, sample: None, seed }.run(),
                     &|| kill::Kill { rounds: 3, slow: None, store: None, delay: 0, seed }.run(),
                     &|| shapes::Shapes { only: None, seed }.run(),

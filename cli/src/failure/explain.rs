@@ -67,6 +67,11 @@ fn in_engine(error: &pitr::engine::Error) -> (Code, Option<&'static str>) {
         }
         E::Watched { .. } => (Code::Locked, None),
         E::NoAnswer { .. } => (Code::Locked, Some("wait until it ends, or stop it")),
+        E::Behind { .. } => {
+            let next =
+                "try again when the application writes less; `pitr info` shows how far the archive is behind";
+            (Code::Failed, Some(next))
+        }
         E::Engine(e) => own(e.explain()),
         _ => (Code::Failed, None),
     }

@@ -1,5 +1,6 @@
 //! The SQLite engine, as pitr's engine traits require it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -81,22 +82,22 @@ impl Capture for Sqlite {
 
     fn ask(&self, objects: &Objects, live: &LiveSource, full: bool) -> Result<Snapshot> {
         let request = if full { Request::FullSnapshot } else { Request::Snapshot };
-        let answer = control::ask(&live.state, request)
-            .map_err(|source| EngineError::NoAnswer { state: live.state.clone(), source })?;
+        let answer = control::ask(&live.state, request);
+        let answer = answer.map_err(|error| unanswered(&live.state, request, error))?;
         let answer = answer.map_err(|answer| EngineError::Refused { answer })?;
         let path = answer.split(' ').next().unwrap_or_default();
         Snapshot::load(objects, path).map_err(|error| EngineError::engine(Error::from(error)))
     }
 
     fn ask_to_archive(&self, context: &EngineContext, live: &LiveSource) -> Result<()> {
-        let no_answer = |source| EngineError::NoAnswer { state: live.state.clone(), source };
         let fs = context.env().fs.as_ref();
         // Another repository or source may have a watcher in this folder.
         let local = watch::state::local_logs(fs, &live.state, context.repository, &live.source);
         if local.map_err(EngineError::engine)?.is_empty() {
-            return Err(no_answer(std::io::Error::from(std::io::ErrorKind::NotFound)));
+            return Err(unanswered(&live.state, Request::Archive, io::ErrorKind::NotFound.into()));
         }
-        let answer = control::ask(&live.state, Request::Archive).map_err(no_answer)?;
+        let answer = control::ask(&live.state, Request::Archive);
+        let answer = answer.map_err(|error| unanswered(&live.state, Request::Archive, error))?;
         answer.map(drop).map_err(|answer| EngineError::Refused { answer })
     }
 
@@ -107,6 +108,17 @@ impl Capture for Sqlite {
 
     fn search(&self, root: &Path, matches: Matches) -> Box<dyn SourceSearch> {
         Box::new(FolderSearch::new(root.to_owned(), matches))
+    }
+}
+
+/// The error for a request that the watcher in the folder `state` has not answered.
+fn unanswered(state: &Path, request: Request, source: io::Error) -> EngineError {
+    let state = state.to_owned();
+    match (source.kind(), request.patience()) {
+        (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(waited)) => {
+            EngineError::Behind { state, waited }
+        }
+        _ => EngineError::NoAnswer { state, source },
     }
 }
 
@@ -147,5 +159,22 @@ impl SourceSearch for FolderSearch {
 
     fn next_found(&mut self) -> std::io::Result<Vec<PathBuf>> {
         FolderSearch::next_found(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watcher_that_is_behind_is_not_one_that_is_gone() {
+        let error = |kind: io::ErrorKind| unanswered(Path::new("/s"), Request::Archive, kind.into());
+        for late in [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut] {
+            let text = error(late).to_string();
+            assert!(text.contains("has not archived every commit within 20 s"), "{text}");
+        }
+        for gone in [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused] {
+            assert!(matches!(error(gone), EngineError::NoAnswer { .. }));
+        }
     }
 }

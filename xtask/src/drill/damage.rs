@@ -28,7 +28,7 @@ const CORRUPT: i32 = 4;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Damage {
     /// How many transactions are committed
-    #[arg(long, default_value_t = 140)]
+    #[arg(long, default_value_t = 180)]
     pub(crate) transactions: usize,
     /// Transactions that are restored after each harm, besides the latest state
     #[arg(long, default_value_t = 4)]

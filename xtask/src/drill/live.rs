@@ -42,7 +42,7 @@ pub(crate) struct Live {
     #[arg(long, default_value_t = 30)]
     pub(crate) seconds: u64,
     /// Number of faults
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 210)]
     pub(crate) faults: usize,
     /// Pairs of stretches, with and without a comparison
     #[arg(long, default_value_t = 6)]

@@ -103,8 +103,8 @@ fn archive_now(
             global.output().remark(format_args!("no watcher of {source} answers on this machine"));
             Ok(false)
         }
-        Err(pitr::Error::Engine(refused @ EngineError::Refused { .. })) => {
-            global.output().remark(refused);
+        Err(pitr::Error::Engine(late @ (EngineError::Refused { .. } | EngineError::Behind { .. }))) => {
+            global.output().remark(late);
             Ok(false)
         }
         Err(other) => Err(explain(other)),

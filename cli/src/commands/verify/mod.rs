@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use pitr::format::SourceName;
 use pitr::verify::{COVERAGE_WINDOW, Fault, Options, Progress, Report};
+use pitr::vfs::lower_priority;
 use pitr::{LiveOptions, Pitr, RehearsalRequest};
 
 use self::args::{Parts, Verify};
@@ -30,6 +31,10 @@ pub(crate) fn run(global: &Global, args: &Verify) -> Result<(), CliError> {
         return continuous::run(global, args, every);
     }
     let Parts { objects, rehearsal, live } = args.parts()?;
+    if live.is_some() {
+        // An application writes to the database. Threads inherit the priority.
+        lower_priority();
+    }
     if let Some(path) = args.report.as_deref().filter(|path| path.exists()) {
         let what = "the report exists already; nothing was verified";
         return Err(CliError::usage(what).at(path.display()).next("give another name"));

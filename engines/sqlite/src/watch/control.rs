@@ -46,7 +46,7 @@ impl Request {
     }
 
     /// How long to wait for the answer; a snapshot takes as long as the database is large.
-    const fn patience(self) -> Option<Duration> {
+    pub const fn patience(self) -> Option<Duration> {
         match self {
             Request::Snapshot | Request::FullSnapshot => None,
             Request::Archive => Some(ARCHIVE_TIMEOUT),

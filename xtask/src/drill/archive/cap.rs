@@ -23,6 +23,8 @@ const SEGMENT_BYTES: u32 = 64 << 10;
 const SEGMENTS_MAX: u32 = 8;
 /// Commits before, after, and in each round without the store.
 const COMMITS: usize = 200;
+/// Commits before the store goes away that wait together until they are archived.
+const STEP: usize = 20;
 /// Rounds after which the slot must be dropped.
 const ROUNDS_MAX: usize = 100;
 const SHIP_EVERY: Duration = Duration::from_millis(100);
@@ -61,13 +63,16 @@ pub(super) fn run(common: &Common, verdict: &mut Verdict) -> Result<()> {
 
 fn live(bank: &Bank, attached: &Attached, place: &Place, seed: u64, verdict: &mut Verdict) -> Result<Parts> {
     let (rng, proxy) = (&mut Rng(seed), place.proxy()?);
-    let mut commits = |bank: &Bank| -> Result<()> {
-        (0..COMMITS).try_for_each(|_| bank.commit(rng).map(drop))?;
+    let mut commits = |count: usize| -> Result<()> {
+        (0..count).try_for_each(|_| bank.commit(rng).map(drop))?;
         // The engine itself needs no more log than this.
         Ok(bank.store.checkpoint()?)
     };
-    commits(bank)?;
-    drain(bank, attached)?;
+    // In steps: on a busy machine the log would be full before any of it is archived.
+    for _ in 0..COMMITS / STEP {
+        commits(STEP)?;
+        drain(bank, attached)?;
+    }
     let before = bank.count();
     verdict.check(!attached.needs_snapshot()?, "a snapshot is needed before there is a gap");
 
@@ -78,13 +83,13 @@ fn live(bank: &Bank, attached: &Attached, place: &Place, seed: u64, verdict: &mu
     };
     let mut rounds = 0;
     while !slot(bank)?.is_dropped {
-        commits(bank)?;
+        commits(COMMITS)?;
         rounds += 1;
         if rounds > ROUNDS_MAX {
             return Err(format!("the log does not drop its slot: {:?}", slot(bank)?).into());
         }
     }
-    commits(bank)?;
+    commits(COMMITS)?;
     let (without, lost_to) = (bank.count(), bank.wal().first());
     verdict.step(format_args!("the slot was dropped after {} commits without the store", without - before));
     let segments = bank.wal().stats().segments;

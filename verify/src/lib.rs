@@ -49,7 +49,7 @@ pub use history::{Level, Record, Verifications, VerifiedState};
 pub use live::{Live, LiveReport, PinnedSource, compare_live};
 pub use rehearsal::{
     Answer, CommandProbe, Probe, Queries, QueryProbe, Rehearsal, RehearsalFinding, RehearsalOptions,
-    RestoredCopy, rehearse,
+    RestoredCopy, rehearse, run_within, shell,
 };
 pub use repair::{Outcome, RepairOptions, Repaired, repair};
 pub use report::{Fault, FaultKind, Report};

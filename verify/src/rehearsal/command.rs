@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// Bytes of a failed command's output that a finding shows.
@@ -44,18 +44,10 @@ impl Probe for CommandProbe {
         // A file: nothing fills a pipe that nobody reads. It goes with the sandbox.
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let output = rustix::fs::open(folder.join("output"), flags, Mode::RUSR | Mode::WUSR)?;
-        let mut child = Command::new("/bin/sh")
-            .arg(OsStr::new("-c"))
-            .arg(&self.command)
-            .env("PITR_COPY", copy.path)
-            .env("PITR_SOURCE", copy.source.as_str())
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output.try_clone()?)
-            .process_group(0)
-            .spawn()?;
-        let ended = wait(&mut child, copy.limit);
+        let mut command = shell(&self.command);
+        command.env("PITR_COPY", copy.path).env("PITR_SOURCE", copy.source.as_str()).current_dir(folder);
+        command.stdout(output.try_clone()?).stderr(output.try_clone()?);
+        let ended = run_within(&mut command, copy.limit);
         let said = end_of(&output);
         Ok(match ended? {
             Some(status) if status.success() => Vec::new(),
@@ -65,8 +57,21 @@ impl Probe for CommandProbe {
     }
 }
 
-/// Waits for the end of a command. At the limit, kills its process group and returns `None`.
-fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+/// A command for `/bin/sh -c`, without standard input.
+#[must_use]
+pub fn shell(command: &OsStr) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(command).stdin(Stdio::null());
+    shell
+}
+
+/// Runs a command to its end. At the limit, it is killed with all processes that it has started in
+/// its process group; then returns `None`.
+///
+/// # Errors
+/// Errors of starting and of stopping it.
+pub fn run_within(command: &mut Command, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let mut child = command.process_group(0).spawn()?;
     let clock = Env::system().clock;
     let begun = clock.monotonic();
     loop {

@@ -12,7 +12,7 @@ mod probe;
 mod query;
 mod sandbox;
 
-pub use command::CommandProbe;
+pub use command::{CommandProbe, run_within, shell};
 pub use probe::{Probe, RestoredCopy};
 pub use query::{Answer, Queries, QueryProbe};
 

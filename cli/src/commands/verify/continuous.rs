@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
 use std::num::NonZeroU64;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pitr::recovery::Rto;
-use pitr::verify::{Candidate, Rehearsal};
+use pitr::verify::{Candidate, Rehearsal, run_within, shell};
 use pitr::{Pitr, Round};
 use serde::Serialize;
 
@@ -177,25 +177,12 @@ fn report(global: &Global, args: &Verify, round: &Round) -> Result<(), CliError>
 
 /// Runs a command with the findings in its environment.
 fn alert(command: &OsStr, findings: &str) -> io::Result<()> {
-    let mut child = Command::new("/bin/sh")
-        .arg("-c")
-        .arg(command)
-        .env("PITR_FINDINGS", findings.trim_end())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()?;
-    let begun = std::time::Instant::now();
-    loop {
-        match child.try_wait()? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(io::Error::other(format!("ended with {status}"))),
-            None if begun.elapsed() >= ALERT_LIMIT => {
-                child.kill()?;
-                child.wait()?;
-                return Err(io::Error::other(format!("did not end within {} s", ALERT_LIMIT.as_secs())));
-            }
-            None => std::thread::park_timeout(Duration::from_millis(20)),
-        }
+    let mut command = shell(command);
+    command.env("PITR_FINDINGS", findings.trim_end()).stdout(Stdio::null());
+    match run_within(&mut command, ALERT_LIMIT)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(io::Error::other(format!("ended with {status}"))),
+        None => Err(io::Error::other(format!("did not end within {} s", ALERT_LIMIT.as_secs()))),
     }
 }
 

@@ -11,6 +11,10 @@ use pitr_vfs::Rate;
 
 use crate::{Error, Pitr, Result};
 
+/// Usual rate, bytes a second: about 5% of a core.
+const RATE: u64 = 16 << 20;
+/// The part of the budget that is planned for the files.
+const SHARE_OF_FILES: f64 = 0.8;
 /// Attempts to pin the source at a commit that the archive has.
 const ATTEMPTS: u32 = 5;
 
@@ -22,7 +26,8 @@ pub struct LiveOptions {
     /// Time after which the comparison ends; none if `None`. The source's `-wal` file can't restart
     /// while it is compared.
     pub budget: Option<Duration>,
-    /// Bytes of the source that are read in a second, at most.
+    /// Bytes that are compared in a second, at most; as many as possible if `None`. With a budget,
+    /// a source that is too large for both is compared in parts that are chosen at random.
     pub rate: Option<NonZeroU64>,
     /// Folder of the source's local log, if it is not the usual one.
     pub state: Option<PathBuf>,
@@ -31,10 +36,19 @@ pub struct LiveOptions {
 }
 
 impl Default for LiveOptions {
-    /// Everything, within a minute.
+    /// Everything that a minute has time for, at a rate that an application does not notice.
     fn default() -> Self {
-        let budget = Some(Duration::from_secs(60));
-        LiveOptions { share: 1.0, budget, rate: None, state: None, by: String::new() }
+        let (budget, rate) = (Some(Duration::from_secs(60)), NonZeroU64::new(RATE));
+        LiveOptions { share: 1.0, budget, rate, state: None, by: String::new() }
+    }
+}
+
+impl LiveOptions {
+    /// The bytes of the source that budget and rate have time for. Some of the time goes into the
+    /// log, of which every block is compared again.
+    fn bytes_max(&self) -> Option<u64> {
+        let (budget, rate) = self.budget.zip(self.rate)?;
+        Some((budget.as_secs_f64() * rate.get() as f64 * SHARE_OF_FILES) as u64)
     }
 }
 
@@ -78,7 +92,8 @@ impl Pitr {
             let pace = Pace::new(self, options);
             let seed = u64::from_le_bytes(self.objects().random_bytes()?);
             let go_on = |bytes| pace.go_on(bytes);
-            let compare = CompareOptions { share: options.share, seed, go_on: &go_on };
+            let compare =
+                CompareOptions { share: options.share, bytes_max: options.bytes_max(), seed, go_on: &go_on };
             let compared = self.with_restorer(&history, &plan, &|_| {}, |restorer| {
                 compare_live(restorer, pinned.as_ref(), lsn, compare)
             })?;
@@ -237,7 +252,7 @@ mod tests {
         conn.execute_batch("INSERT INTO t VALUES(randomblob(20000000));").unwrap();
         pitr.backup(&path).unwrap();
         let bytes = |share, seed| {
-            let compare = CompareOptions { share, seed, go_on: &|_| true };
+            let compare = CompareOptions { share, seed, ..CompareOptions::default() };
             let report = compared(&pitr, &path, compare).unwrap();
             assert!(report.is_sound());
             report.comparison.bytes
@@ -264,5 +279,14 @@ mod tests {
         let begun = Instant::now();
         assert!(pace.go_on(500) && pace.go_on(500) && pace.go_on(1));
         assert!(begun.elapsed() >= Duration::from_millis(99));
+
+        // Larger than budget and rate have time for: a part of it, and all over it.
+        assert_eq!(options(Duration::from_secs(10), 1000).bytes_max(), Some(8000));
+        let part =
+            compared(&pitr, &path, CompareOptions { bytes_max: Some(whole / 2), ..Default::default() });
+        let part = part.unwrap().comparison;
+        assert!(part.bytes > whole / 5 && part.bytes < whole * 4 / 5 && !part.is_whole, "{part:?}");
+        let fits = CompareOptions { bytes_max: Some(whole * 2), ..Default::default() };
+        assert!(compared(&pitr, &path, fits).unwrap().comparison.is_whole);
     }
 }

@@ -41,23 +41,28 @@ pub struct Difference {
 pub struct CompareOptions<'a> {
     /// The part of the extents that is compared, 0 to 1. They are chosen at random.
     pub share: f64,
+    /// About how many bytes of the files are compared at most; none if `None`. The share is lowered
+    /// to that.
+    pub bytes_max: Option<u64>,
     /// Decides which extents are chosen.
     pub seed: u64,
-    /// Called before each extent with its length, bytes. Ends the comparison if it returns false.
+    /// Called before each extent, and each block of the log, with its length in bytes. Ends the
+    /// comparison if it returns false.
     pub go_on: &'a (dyn Fn(u64) -> bool + Sync),
 }
 
 impl std::fmt::Debug for CompareOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let CompareOptions { share, seed, go_on: _ } = self;
-        f.debug_struct("CompareOptions").field("share", share).field("seed", seed).finish_non_exhaustive()
+        let CompareOptions { share, bytes_max, seed, go_on: _ } = self;
+        let mut out = f.debug_struct("CompareOptions");
+        out.field("share", share).field("bytes_max", bytes_max).field("seed", seed).finish_non_exhaustive()
     }
 }
 
 impl Default for CompareOptions<'_> {
     /// Everything.
     fn default() -> Self {
-        CompareOptions { share: 1.0, seed: 0, go_on: &|_| true }
+        CompareOptions { share: 1.0, bytes_max: None, seed: 0, go_on: &|_| true }
     }
 }
 
@@ -79,7 +84,7 @@ pub struct Comparison {
     pub bytes: u64,
     /// Number of differences.
     pub count: u64,
-    /// False if the caller ended the comparison early.
+    /// False if the caller ended the comparison early, or if `bytes_max` lowered the share.
     pub is_whole: bool,
     /// The first differences, sorted; at most 1,000.
     pub differences: Vec<Difference>,
@@ -116,6 +121,10 @@ impl Restorer<'_> {
         if !merged.logical().is_empty() {
             return Ok(None);
         }
+        let len: u64 = files.iter().map(|planned| planned.len).sum();
+        let fits = options.bytes_max.map_or(1.0, |most| most as f64 / len.max(1) as f64);
+        let is_lowered = fits < options.share;
+        let options = CompareOptions { share: options.share.min(fits), ..options };
         let found = Findings::default();
         let total = files.iter().map(|planned| planned.len.div_ceil(EXTENT_BYTES)).sum();
         let tick = self.ticker(Phase::Check, total);
@@ -151,6 +160,10 @@ impl Restorer<'_> {
                 return Ok(());
             }
             let end = (start + image.data.len() as u64).min(planned.len).max(start);
+            if !(options.go_on)(end - start) {
+                found.ended.store(true, Ordering::Relaxed);
+                return Ok(());
+            }
             let mut now = vec![0; (end - start) as usize]; // at most a block
             let path = &planned.place.path;
             file.read_up_to_at(&mut now, start).map_err(Error::io("read", path))?;
@@ -159,7 +172,8 @@ impl Restorer<'_> {
             }
             Ok::<(), Error>(())
         })?;
-        Ok(Some(found.finish()))
+        let comparison = found.finish();
+        Ok(Some(Comparison { is_whole: comparison.is_whole && !is_lowered, ..comparison }))
     }
 }
 

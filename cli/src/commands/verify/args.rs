@@ -107,14 +107,15 @@ pub(crate) struct Verify {
     /// time of the comparison [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
     budget: Option<Duration>,
-    /// Read at most this many bytes a second, such as 50MiB: with --every from the repository,
-    /// with the level live from the database
+    /// Read at most this many bytes a second, such as 50MiB; 0 is no limit. With --every from the
+    /// repository [default: 0]. With the level live from the database [default: 16MiB]: a database
+    /// that is too large for --rate and --budget is compared in parts that are chosen at random
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) rate: Option<u64>,
     /// With the level live: the database [default: the place that the repository knows]
     #[arg(long, value_name = "PATH")]
     pub(crate) database: Option<PathBuf>,
-    /// With the level live: compare this percentage of the database, chosen at random
+    /// With the level live: compare at most this percentage of the database, chosen at random
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     share: Option<u8>,
     /// With the level live: folder of the database's local log, if it is not the usual one
@@ -209,7 +210,7 @@ impl Verify {
         Ok(Some(LiveOptions {
             share: self.share.map_or(1.0, |percent| f64::from(percent) / 100.0),
             budget: self.budget.or(LiveOptions::default().budget),
-            rate: self.rate.and_then(NonZeroU64::new),
+            rate: self.rate.map_or(LiveOptions::default().rate, NonZeroU64::new),
             state: self.state.clone(),
             by: this_machine(),
         }))

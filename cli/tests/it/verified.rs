@@ -292,6 +292,14 @@ fn metrics_of_a_round_replace_those_of_the_last_and_nothing_else() {
         assert!(text.contains("pitr_verify_score{source=\"app\"} 100\n"), "{text}");
         assert!(text.contains("pitr_verify_object_faults 0\n"), "{text}");
     }
+    // What can't be written is told, and the validation goes on.
+    let beside = world.path("pitr.prom.pitr-new");
+    fs::create_dir(&beside).unwrap();
+    let told = round();
+    assert!(told.code == 0 && told.stderr.contains("pitr.prom"), "{}", told.stderr);
+    fs::remove_dir(&beside).unwrap();
+    let nowhere = world.pitr(&["verify", "--every", "1ms", "--rounds", "1", "--metrics", "no-such/m.prom"]);
+    assert!(nowhere.code == 2 && nowhere.stderr.contains("does not exist"), "{}", nowhere.stderr);
     fs::write(&path, "precious").unwrap();
     let refused = round();
     assert!(refused.code == 2 && refused.stderr.contains("holds something else"), "{}", refused.stderr);

@@ -89,9 +89,10 @@ pub(super) fn run(global: &Global, args: &Verify, every: Duration) -> Result<(),
                 failed = None;
                 sum.add(&round, args.rto);
                 report(global, args, &round)?;
-                if let Some(path) = &args.metrics {
-                    metrics::write(&pitr, &round, path)?;
-                }
+                // A disk that is full for a while must not end the validation.
+                let written =
+                    args.metrics.as_deref().map_or(Ok(()), |path| metrics::write(&pitr, &round, path));
+                written.unwrap_or_else(|error| global.output().always(error));
             }
             // The repository may be out of reach for a while.
             Err(error) => {

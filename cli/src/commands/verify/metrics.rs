@@ -14,7 +14,7 @@ use crate::failure::{CliError, Exit};
 /// How each such file begins.
 const BEGINNING: &str = "# HELP pitr_";
 
-/// Refuses a file that is not one of metrics.
+/// Refuses a file that is not one of metrics, and one in a folder that does not exist.
 ///
 /// # Errors
 /// A usage error; errors of reading it.
@@ -25,7 +25,13 @@ pub(super) fn check(path: &Path) -> Result<(), CliError> {
             let what = "the file for metrics exists and holds something else";
             Err(CliError::usage(what).at(path.display()).next("give another name"))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+            folder.map_or(Ok(()), |folder| {
+                let what = "the folder for metrics does not exist";
+                Err(CliError::usage(what).at(folder.display()).next("create it, or give another name"))
+            })
+        }
         Err(error) => Err(CliError::new(Exit::Failed, error).at(path.display())),
     }
 }
@@ -37,7 +43,7 @@ pub(super) fn check(path: &Path) -> Result<(), CliError> {
 pub(super) fn write(pitr: &Pitr, round: &Round, path: &Path) -> Result<(), CliError> {
     let text = pitr.audit(Some(&round.report), COVERAGE_WINDOW).map_err(explain)?.metrics();
     let mut beside = OsString::from(path);
-    beside.push(".new");
+    beside.push(".pitr-new");
     let written = File::create(&beside).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         fs::rename(&beside, path)

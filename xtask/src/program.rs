@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const ATTACH_AT_MOST: Duration = Duration::from_secs(300);
 const DRAIN_AT_MOST: Duration = Duration::from_secs(120);
 
+/// Exit code for damage.
+pub(crate) const CORRUPT: i32 = 4;
 /// Exit code for a target that can't be reached.
 pub(crate) const UNREACHABLE: i32 = 3;
 

@@ -7,7 +7,7 @@
 use super::{Seed, Stage, judged, settle};
 use crate::Result;
 use crate::moments::Rng;
-use crate::program::{Program, UNREACHABLE};
+use crate::program::{CORRUPT, Program, UNREACHABLE};
 use crate::verdict::{Verdict, commit, keep, today};
 use crate::witness::Witness;
 use crate::world::{World, files_below};
@@ -21,9 +21,6 @@ use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 
 const HEAD: &str = "# Every object damaged in turn\n\nRuns of `cargo xtask drill damage`. A restore after each harm is exact or refused with an exit code.\n";
-
-/// Exit code for damage.
-const CORRUPT: i32 = 4;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Damage {

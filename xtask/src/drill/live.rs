@@ -14,7 +14,7 @@ use crate::at_rest::AtRest;
 use crate::blocks::BLOCK_BYTES;
 use crate::compare::median;
 use crate::moments::Rng;
-use crate::program::CallResult;
+use crate::program::{CORRUPT, CallResult};
 use crate::verdict::Verdict;
 use std::ffi::OsString;
 use std::fs;
@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const CORRUPT: i32 = 4;
 /// Pause between two comparisons.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Rows of the database beside which is compared, and commits a second.

@@ -6,7 +6,7 @@
 
 use super::{Seed, Stage, judged, settle};
 use crate::Result;
-use crate::program::CallResult;
+use crate::program::{CORRUPT, CallResult};
 use crate::verdict::Verdict;
 use crate::world::files_below;
 use std::ffi::OsString;
@@ -17,7 +17,6 @@ use std::process::Command;
 const FAILED: i32 = 1;
 const USAGE: i32 = 2;
 const UNREACHABLE: i32 = 3;
-const CORRUPT: i32 = 4;
 const LOCKED: i32 = 5;
 const TOO_LATE: i32 = 6;
 

@@ -7,7 +7,7 @@ use super::recovery::sqlite::Writer;
 use crate::Result;
 use crate::bound::{Sample, quick_ways};
 use crate::compare::median;
-use crate::program::{CallResult, Program};
+use crate::program::{CORRUPT, CallResult, Program};
 use crate::rows::Rows;
 use crate::size::{Size, check_free};
 use crate::verdict::Verdict;
@@ -22,7 +22,6 @@ const BOUND_PERCENT_MIN: f64 = 80.0;
 /// Time for a sample.
 const SAMPLE_SECONDS_MAX: f64 = 5.0;
 const RUNS: usize = 3;
-const CORRUPT: i32 = 4;
 /// Length of an order's text, and number of orders of a customer.
 const TEXT_BYTES: usize = 700;
 const ORDERS: i64 = 50;

@@ -156,12 +156,8 @@ impl Restorer<'_> {
             let Some((file, planned)) = opened.get(&image.file) else { return Ok(()) };
             // The index was checked: block numbers times block size are in the range of their type.
             let start = image.block * image.data.len() as u64;
-            if !options.chooses(image.file, start) || found.is_ended() {
-                return Ok(());
-            }
             let end = (start + image.data.len() as u64).min(planned.len).max(start);
-            if !(options.go_on)(end - start) {
-                found.ended.store(true, Ordering::Relaxed);
+            if !found.goes_on(&options, image.file, &(start..end)) {
                 return Ok(());
             }
             let mut now = vec![0; (end - start) as usize]; // at most a block
@@ -197,8 +193,16 @@ impl Findings {
         }
     }
 
-    fn is_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+    /// True if a range is chosen, and the caller does not end the comparison before it.
+    fn goes_on(&self, options: &CompareOptions<'_>, file: FileId, range: &Range<u64>) -> bool {
+        if !options.chooses(file, range.start) || self.ended.load(Ordering::Relaxed) {
+            return false;
+        }
+        let goes_on = (options.go_on)(range.end - range.start);
+        if !goes_on {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        goes_on
     }
 
     fn finish(self) -> Comparison {
@@ -251,16 +255,11 @@ impl Compared<'_> {
 
     /// True if a range is to be compared.
     fn begins(&self, span: &Range<u64>) -> bool {
-        let bytes = span.end - span.start;
-        if !self.options.chooses(self.planned.place.file, span.start) || self.found.is_ended() {
-            return false;
+        let begins = self.found.goes_on(&self.options, self.planned.place.file, span);
+        if begins {
+            self.found.bytes.fetch_add(span.end - span.start, Ordering::Relaxed);
         }
-        if !(self.options.go_on)(bytes) {
-            self.found.ended.store(true, Ordering::Relaxed);
-            return false;
-        }
-        self.found.bytes.fetch_add(bytes, Ordering::Relaxed);
-        true
+        begins
     }
 
     /// The bytes of a range of the file, with zeros after its end.

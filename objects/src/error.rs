@@ -131,7 +131,7 @@ pub enum Error {
         place: String,
     },
     /// The store did not carry out the request. It may carry out a later one.
-    #[error("{path}: the repository did not answer")]
+    #[error("{path}: the repository did not serve the request: {}", bottom(.source))]
     Unreachable {
         /// The object or prefix.
         path: String,
@@ -289,6 +289,15 @@ impl Error {
         }
     }
 
+    /// True if a server gave no answer at all, so that the next request has little hope.
+    pub(crate) fn is_silence(&self) -> bool {
+        #[cfg(feature = "remote")]
+        if let Error::Unreachable { source, .. } = self {
+            return find::<object_store::client::HttpError>(source).is_some();
+        }
+        false
+    }
+
     /// The store's answer to a request for `path`.
     pub(crate) fn from_store(path: &str, source: StoreError) -> Self {
         let path = path.to_owned();
@@ -324,8 +333,8 @@ impl Error {
 }
 
 /// The message of the innermost error: stores wrap the system's.
-fn bottom(error: &StoreError) -> String {
-    let mut last: &(dyn std::error::Error + 'static) = error;
+pub(crate) fn bottom(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
     while let Some(next) = last.source() {
         last = next;
     }

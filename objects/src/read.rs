@@ -38,7 +38,7 @@ impl Objects {
         self.check_size(path, wanted)?;
         let got = match self.read(path, Some(GetRange::Bounded(range.clone()))) {
             Ok(got) => got,
-            Err(error @ Error::Unreachable { .. }) => {
+            Err(error @ Error::Unreachable { .. }) if !error.is_silence() => {
                 return Err(self.past_end(path, &range).unwrap_or(error));
             }
             Err(error) => return Err(error),
@@ -59,7 +59,7 @@ impl Objects {
         match self.read(path, Some(GetRange::Suffix(len))) {
             Err(Error::Unsupported { .. }) => {}
             // Some stores refuse a suffix of an empty object.
-            Err(Error::Unreachable { .. }) if self.size(path)? == 0 => {
+            Err(ref error @ Error::Unreachable { .. }) if !error.is_silence() && self.size(path)? == 0 => {
                 return Ok(Tail { bytes: Bytes::new(), object_len: 0 });
             }
             other => return other,

@@ -8,6 +8,7 @@ use std::error::Error as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 const SECRET: &str = "sWoRdFiSh/0123456789+abcdef==";
 
@@ -45,11 +46,12 @@ fn a_repository_shows_its_bucket_and_no_secret() {
 
 /// Answers every request with `answer`, which ends the connection.
 fn server(answer: &'static str) -> String {
-    recording(answer, Arc::default())
+    answering(move || answer, Arc::default())
 }
 
-/// Like [`server`], and keeps the lines of the requests' heads, in lower case.
-fn recording(answer: &'static str, lines: Arc<Mutex<Vec<String>>>) -> String {
+/// Like [`server`], with an answer for each request, and keeps the lines of the requests' heads, in
+/// lower case.
+fn answering(answer: impl Fn() -> &'static str + Send + 'static, lines: Arc<Mutex<Vec<String>>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -65,7 +67,7 @@ fn recording(answer: &'static str, lines: Arc<Mutex<Vec<String>>>) -> String {
                 line.clear();
             }
             let _ = stream.read_exact(&mut vec![0; body]);
-            let _ = stream.get_mut().write_all(answer.as_bytes());
+            let _ = stream.get_mut().write_all(answer().as_bytes());
         }
     });
     format!("http://{address}")
@@ -128,10 +130,48 @@ fn an_error_holds_the_stores_message_and_no_secret() {
     }
 }
 
+#[test]
+fn a_read_outlasts_the_restart_of_a_server() {
+    // FAILURES 27
+    const DOWN: Duration = Duration::from_secs(4);
+    let begun = Instant::now();
+    let answer = move || match begun.elapsed() < DOWN {
+        true => "HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        false => {
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\netag: \"x\"\r\n\
+             last-modified: Tue, 01 Dec 2026 12:00:00 GMT\r\n\r\nhere"
+        }
+    };
+    let endpoint = answering(answer, Arc::default());
+    let objects = open("s3://bucket", &[&S3[..], &[("aws_endpoint", &endpoint)]].concat()).unwrap();
+    assert_eq!(objects.get("x").unwrap(), "here");
+    assert!(begun.elapsed() >= DOWN);
+}
+
+#[test]
+fn a_server_that_gives_no_answer_is_not_asked_for_the_size_too() {
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let endpoint = answering(|| "", Arc::clone(&lines));
+    let objects = open("s3://bucket", &[&S3[..], &[("aws_endpoint", &endpoint)]].concat()).unwrap();
+    let reads: [&(dyn Fn() -> Error + Sync); 3] =
+        [&|| objects.get("x").unwrap_err(), &|| objects.get_range("x", 1..2).unwrap_err(), &|| {
+            objects.get_tail("x", 2).unwrap_err()
+        }];
+    std::thread::scope(|scope| {
+        for error in reads.map(|read| scope.spawn(read)).map(|thread| thread.join().unwrap()) {
+            assert_eq!(error.kind(), ErrorKind::Unreachable);
+            assert!(error.to_string().contains("x: the repository did not serve the request: "), "{error}");
+        }
+    });
+    let lines = lines.lock().unwrap();
+    assert!(lines.iter().all(|line| !line.starts_with("head ")), "{lines:?}");
+    assert!(lines.iter().filter(|line| line.starts_with("get ")).count() >= 3 * 10);
+}
+
 /// The lines of the requests by which an object of this size is put.
 fn put_lines(url: &str, options: Settings<'_>, endpoint: &str, path: &str, size: usize) -> Vec<String> {
     let lines = Arc::<Mutex<Vec<String>>>::default();
-    let address = recording(REFUSAL, Arc::clone(&lines));
+    let address = answering(|| REFUSAL, Arc::clone(&lines));
     let address = if url.starts_with("az") { format!("{address}/acc") } else { address };
     let options = [options, &[(endpoint, &address)]].concat();
     open(url, &options).unwrap().put_new(path, vec![7; size]).unwrap_err();

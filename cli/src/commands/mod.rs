@@ -52,6 +52,11 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
     }
 }
 
+/// Name of this machine.
+fn this_machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// The sources that a command works on: the named ones, all, or the only one.
 fn sources_of(pitr: &Pitr, names: &[String], all: bool) -> pitr::Result<Vec<SourceName>> {
     match names {

@@ -1,6 +1,8 @@
 //! `pitr verify`.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 
 use crate::world::World;
 use pitr::codec::{Codec, ObjectKind};
@@ -204,6 +206,19 @@ fn queries_and_commands_of_the_user_decide() {
     }
 }
 
+/// Takes one request, and answers it.
+fn posted(listener: &TcpListener) -> String {
+    let mut stream = listener.accept().unwrap().0;
+    let (mut request, mut part) = (Vec::new(), [0; 4096]);
+    while !request.ends_with(b"}") {
+        let len = stream.read(&mut part).unwrap();
+        assert!(len > 0);
+        request.extend_from_slice(&part[..len]);
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+    String::from_utf8(request).unwrap()
+}
+
 #[test]
 fn rounds_of_validation_end_with_their_findings_and_run_a_command() {
     let world = World::new();
@@ -240,10 +255,23 @@ fn rounds_of_validation_end_with_their_findings_and_run_a_command() {
     let found = rounds(&["--rounds", "1", "--strategy", "oldest"]);
     assert_eq!(found.code, 4, "{}", found.stderr);
     assert!(fs::read_to_string(&told).unwrap().contains(&pack));
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let requests = std::thread::spawn(move || [(); 2].map(|()| posted(&listener)));
+    assert_eq!(rounds(&["--rounds", "1", "--webhook", &url]).code, 4);
+    let round = ["verify", "--every", "10ms", "--rounds", "1"];
+    assert_eq!(world.pitr_with("PITR_WEBHOOK", &url, &round).code, 4);
+    for request in requests.join().unwrap() {
+        assert!(request.starts_with("POST / ") && request.contains(&pack), "{request}");
+    }
+    let wrong = rounds(&["--rounds", "1", "--webhook", "chat"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("the webhook is no URL"), "{}", wrong.stderr);
     for args in [
         &["--rounds", "1"][..],
         &["--at-most", "2"],
         &["--on-finding", "true"],
+        &["--webhook", "http://localhost"],
         &["--strategy", "full"],
         &["--metrics", "m"],
     ] {

@@ -12,6 +12,7 @@ use pitr::{LiveOptions, RehearsalRequest, ValidationOptions};
 
 use crate::args::target::Target;
 use crate::args::values::{parse_bytes, parse_interval, parse_rto};
+use crate::commands::this_machine;
 use crate::failure::CliError;
 
 /// What `pitr verify` checks.
@@ -128,6 +129,11 @@ pub(crate) struct Verify {
     /// longer than --rto; it has the findings in PITR_FINDINGS, one a line
     #[arg(long, value_name = "COMMAND", requires = "every")]
     pub(crate) on_finding: Option<OsString>,
+    /// With --every: URL that the findings are posted to, as JSON, if a round finds something or a
+    /// restore takes longer than --rto. PITR_WEBHOOK in the environment names it unseen by others
+    #[cfg(feature = "webhook")]
+    #[arg(long, value_name = "URL", requires = "every")]
+    pub(crate) webhook: Option<String>,
     /// With --every: after each round, write score, coverage, findings and times of rehearsals to
     /// this file, in the text format of Prometheus. A file that is not such a file is not replaced
     #[arg(long, value_name = "FILE", requires = "every")]
@@ -135,10 +141,6 @@ pub(crate) struct Verify {
     /// Number of threads of a restore [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
-}
-
-fn this_machine() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The order in which snapshots are rehearsed.

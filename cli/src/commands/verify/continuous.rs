@@ -1,18 +1,16 @@
 //! `pitr verify --every`: rounds of validation until a signal.
 
-use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io;
 use std::num::NonZeroU64;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pitr::recovery::Rto;
-use pitr::verify::{Candidate, Rehearsal, run_within, shell};
+use pitr::verify::{Candidate, Rehearsal};
 use pitr::{Pitr, Round};
 use serde::Serialize;
 
+use super::alerts::{Alerts, Findings};
 use super::args::Verify;
 use super::metrics;
 use crate::args::Global;
@@ -24,10 +22,6 @@ use crate::output::{Document, human};
 
 /// Longest pause between two looks at the stop flag.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Time for the command that is run on findings.
-const ALERT_LIMIT: Duration = Duration::from_secs(60);
-/// Bytes of the findings that the command gets.
-const ALERT_BYTES_MAX: usize = 8 << 10;
 
 /// Answer of `verify --every`, at its end.
 #[derive(Debug, Default, Serialize)]
@@ -55,6 +49,7 @@ impl Document for Continuous {
 }
 
 pub(super) fn run(global: &Global, args: &Verify, every: Duration) -> Result<(), CliError> {
+    let alerts = Alerts::new(args)?;
     let stop = on_signals()?;
     let pitr = open(global)?;
     let pitr = match args.rate.and_then(NonZeroU64::new) {
@@ -88,7 +83,7 @@ pub(super) fn run(global: &Global, args: &Verify, every: Duration) -> Result<(),
             Ok(round) => {
                 failed = None;
                 sum.add(&round, args.rto);
-                report(global, args, &round)?;
+                report(global, &pitr, args.rto, &round, &alerts);
                 // A disk that is full for a while must not end the validation.
                 let written =
                     args.metrics.as_deref().map_or(Ok(()), |path| metrics::write(&pitr, &round, path));
@@ -146,8 +141,8 @@ fn pause(pitr: &Pitr, stop: &AtomicBool, until: Duration) {
     }
 }
 
-/// Prints the findings of a round, and runs the user's command if there are any.
-fn report(global: &Global, args: &Verify, round: &Round) -> Result<(), CliError> {
+/// Prints the findings of a round, and tells those who want to know.
+fn report(global: &Global, pitr: &Pitr, rto: Option<Rto>, round: &Round, alerts: &Alerts) {
     let mut text = String::new();
     for fault in &round.report.faults {
         let _ = writeln!(text, "{}: {}", fault.object, fault.what);
@@ -157,44 +152,15 @@ fn report(global: &Global, args: &Verify, round: &Round) -> Result<(), CliError>
         for found in &rehearsal.findings {
             let _ = writeln!(text, "{source} {snapshot}: {}: {}", found.check, found.what);
         }
-        if let Err(error) = within_rto(args.rto, rehearsal.restore_time) {
+        if let Err(error) = within_rto(rto, rehearsal.restore_time) {
             let _ = writeln!(text, "{source} {snapshot}: {error}");
         }
     }
     if text.is_empty() {
-        return Ok(());
+        return;
     }
     let kind = if round.is_whole { "every byte read" } else { "a sample read" };
     global.output().always(format_args!("{} findings ({kind}):\n{}", round.findings(), text.trim_end()));
-    let Some(command) = &args.on_finding else { return Ok(()) };
-    while text.len() > ALERT_BYTES_MAX {
-        text.pop();
-    }
-    if let Err(error) = alert(command, &text) {
-        global.output().always(format_args!("the command of --on-finding: {error}"));
-    }
-    Ok(())
-}
-
-/// Runs a command with the findings in its environment.
-fn alert(command: &OsStr, findings: &str) -> io::Result<()> {
-    let mut command = shell(command);
-    command.env("PITR_FINDINGS", findings.trim_end()).stdout(Stdio::null());
-    match run_within(&mut command, ALERT_LIMIT)? {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(io::Error::other(format!("ended with {status}"))),
-        None => Err(io::Error::other(format!("did not end within {} s", ALERT_LIMIT.as_secs()))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_gets_the_findings_and_its_failure_is_told() {
-        let run = |command: &str| alert(OsStr::new(command), "one\ntwo\n").map_err(|error| error.to_string());
-        assert_eq!(run("test \"$PITR_FINDINGS\" = 'one\ntwo'"), Ok(()));
-        assert_eq!(run("exit 3"), Err("ended with exit status: 3".to_owned()));
-    }
+    let count = text.lines().count();
+    alerts.tell(global, Findings { repository: pitr.objects().place(), count, text });
 }

@@ -1,5 +1,6 @@
 //! `pitr verify`.
 
+mod alerts;
 pub(crate) mod args;
 mod continuous;
 mod document;

@@ -76,8 +76,8 @@ impl Archive {
         // that came too late.
         found.logs = self.log_names(self.folder.logs(), &mut found.foreign)?;
         let logged: HashSet<Epoch> = found.logs.iter().map(|(name, _)| name.epoch).collect();
-        let epochs = self.epoch_names(&mut found.foreign)?;
-        let read = |(epoch, is_fenced)| {
+        let epochs: Vec<(Epoch, bool)> = self.epoch_names(&mut found.foreign)?.into_iter().collect();
+        let read = |&(epoch, is_fenced): &(Epoch, bool)| {
             // Each backup of a folder claims an epoch and writes no log. The fence of such an epoch
             // need not be read.
             let fence = match is_fenced {
@@ -85,9 +85,9 @@ impl Archive {
                 true if !logged.contains(&epoch) => Some(Fence::default()),
                 true => Some(self.read(&SourceObject::Fence(epoch), Fence::decode)?),
             };
-            Ok((epoch, fence))
+            Ok::<_, Error>((epoch, fence))
         };
-        found.epochs = parallel::map::<_, _, Result<_>>(self.spawn(), epochs, read)?;
+        found.epochs = parallel::requests(self.spawn(), &epochs, read)?.into_iter().collect();
         found.timelines = self.timelines(&mut found.foreign)?;
         for entry in self.objects.list(&self.folder.pruned())? {
             match self.folder.object_at(&entry.path) {
@@ -172,7 +172,7 @@ impl Archive {
         names: impl IntoIterator<Item = &'a LogName>,
     ) -> Result<Vec<LogObject>> {
         let names: Vec<&LogName> = names.into_iter().collect();
-        parallel::map(self.spawn(), names, |name| self.open(name))
+        parallel::requests(self.spawn(), &names, |name| self.open(name))
     }
 
     /// Bytes of log in these pieces from `after` to `upto`, after decoding. Reads the pieces'
@@ -182,7 +182,7 @@ impl Archive {
     /// Those of [`footer`](Self::footer).
     pub fn log_bytes(&self, pieces: &[Piece], after: Lsn, upto: Lsn) -> Result<u64> {
         let count = |piece: &Piece| Ok(self.open(&piece.name)?.bytes_between(after, upto.min(piece.to)));
-        parallel::map::<_, _, Result<Vec<u64>>>(self.spawn(), pieces, count).map(|bytes| bytes.iter().sum())
+        parallel::requests(self.spawn(), pieces, count).map(|bytes| bytes.iter().sum())
     }
 
     /// The cause of a gap on a path of this catalog. The object after the gap may name the cause.

@@ -3,7 +3,7 @@
 use pitr_codec::CodecError;
 use pitr_format::{DecodeError, Epoch, FileId, Lsn, PartitionId, Severity, SourceName, TimelineId, TxId};
 use pitr_objects::ErrorKind;
-use pitr_objects::layout::LogName;
+use pitr_objects::layout::{LogName, SourceFolder, SourceObject};
 use thiserror::Error;
 
 /// The result of this crate's calls.
@@ -213,6 +213,21 @@ impl Error {
             Error::Payload { source: DecodeError::Version { .. }, .. } => Severity::Fix,
             Error::Payload { .. } => Severity::Fatal,
             _ => Severity::Fix,
+        }
+    }
+
+    /// The log object that the error is about, if it is about one in this folder.
+    #[must_use]
+    pub fn log_object(&self, folder: &SourceFolder) -> Option<LogName> {
+        match self {
+            Error::Objects(error) => match folder.object_at(error.object()?)? {
+                SourceObject::Log(name) => Some(name),
+                _ => None,
+            },
+            Error::Malformed { object, .. } | Error::Swapped { object, .. } | Error::Index { object, .. } => {
+                Some(*object)
+            }
+            _ => None,
         }
     }
 

@@ -18,8 +18,8 @@ pub type Damage = (String, Error);
 /// Attempts to read an index whose objects are replaced at the same time.
 const OPEN_ATTEMPTS: u32 = 5;
 
-/// Number of index objects that are read and decoded in parallel.
-const INDEXES_AT_ONCE: usize = 4;
+/// Most bytes of index objects, as they are stored, that are read and decoded at the same time.
+const WAVE_BYTES_MAX: u64 = 32 << 20;
 
 /// The chunks of a repository. Clones share one index and one lease, which protects the chunks.
 #[derive(Debug, Clone)]
@@ -228,6 +228,17 @@ pub struct Place {
     pub frame: u32,
 }
 
+/// Number of the first index objects that are read at the same time: not more than have
+/// [`WAVE_BYTES_MAX`] together, and at least one.
+fn wave(entries: &[&Entry]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&&Entry| {
+        bytes += entry.size;
+        bytes <= WAVE_BYTES_MAX
+    };
+    entries.iter().take_while(fits).count().max(1)
+}
+
 /// Reads all index objects and passes their packs to `take`. Returns the paths of all index
 /// objects, and the errors of the unreadable ones.
 pub(crate) fn read_indexes(
@@ -240,9 +251,12 @@ pub(crate) fn read_indexes(
         let is_new = |entry: &&Entry| is_index_path(&entry.path) && !known.contains(&entry.path);
         let new: Vec<&Entry> = entries.iter().filter(is_new).collect();
         let mut replaced = false;
-        for wave in new.chunks(INDEXES_AT_ONCE) {
-            let read = |entry: &&Entry| read_index(objects, &entry.path);
-            let read: Vec<Result<Vec<Pack>>> = parallel::map(objects.env().spawn, wave, read);
+        let mut left = new.as_slice();
+        while !left.is_empty() {
+            let (wave, rest) = left.split_at(wave(left));
+            left = rest;
+            let read = |entry: &&Entry| Ok::<_, Error>(read_index(objects, &entry.path));
+            let read = parallel::requests(objects.env().spawn, wave, read)?;
             for (entry, packs) in wave.iter().zip(read) {
                 match packs {
                     Ok(packs) => packs.into_iter().try_for_each(&mut take)?,

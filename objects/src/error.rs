@@ -281,6 +281,19 @@ impl Error {
         }
     }
 
+    /// The object that the error is about, if it is about one.
+    #[must_use]
+    pub fn object(&self) -> Option<&str> {
+        match self {
+            Error::Missing { path }
+            | Error::Object { path, .. }
+            | Error::Truncated { path, .. }
+            | Error::TooLarge { path, .. }
+            | Error::NotAnObject { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// The innermost message, for a log.
     pub(crate) fn cause(&self) -> String {
         match self {

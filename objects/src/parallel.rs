@@ -1,4 +1,5 @@
-//! Work on many items: in the caller's rayon pool, or in the calling thread.
+//! Work on many items: in the caller's rayon pool, in threads that wait for a store, or in the
+//! calling thread.
 //!
 //! The crates above take their threads from here, so that a simulation runs in one.
 
@@ -74,6 +75,34 @@ pub fn ahead<I: Sync, T: Send, E: Send>(
     failed.or(Ok(()))
 }
 
+/// Requests that [`requests`] sends at the same time.
+const REQUESTS: usize = 16;
+
+/// Calls `work` for each item and collects the results in the order of the items. For work that
+/// mostly waits for a store: up to 16 calls run at the same time, whatever the number of cores.
+///
+/// # Errors
+/// The first error. After it, nothing else is begun.
+pub fn requests<I: Sync, T: Send, E: Send>(
+    spawn: Spawn,
+    items: &[I],
+    work: impl Fn(&I) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
+    if items.len() < 2 {
+        return items.iter().map(work).collect();
+    }
+    let done: Mutex<Vec<Option<T>>> = Mutex::new(items.iter().map(|_| None).collect());
+    let numbered: Vec<(usize, &I)> = items.iter().enumerate().collect();
+    let keep = |(number, _): &(usize, &I), answer: T| {
+        if let Some(place) = done.lock().unwrap_or_else(PoisonError::into_inner).get_mut(*number) {
+            *place = Some(answer);
+        }
+        Ok(())
+    };
+    ahead(spawn, REQUESTS, &numbered, |(_, item)| work(item), keep)?;
+    Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect())
+}
+
 /// The first error of several threads, after which none of them begins anything else.
 #[derive(Debug)]
 pub struct FirstError<E> {
@@ -133,6 +162,23 @@ mod tests {
             assert_eq!(map::<_, _, Result<Vec<u32>, u32>>(spawn, vec![1, 3], odd), Ok(vec![1, 3]));
             assert_eq!(map::<_, _, Result<(), u32>>(spawn, &[1, 4, 5], |n| odd(*n).map(drop)), Err(4));
         }
+    }
+
+    #[test]
+    fn requests_wait_at_the_same_time_and_keep_their_order() {
+        let odd = |n: &u32| if n.is_multiple_of(2) { Err(*n) } else { Ok(*n) };
+        for spawn in [Spawn::Threads, Spawn::Inline] {
+            for count in [0, 1, 2, 100] {
+                let items: Vec<u32> = (0..count).collect();
+                let doubled = items.iter().map(|n| n * 2).collect();
+                assert_eq!(requests(spawn, &items, |n| Ok::<u32, ()>(n * 2)), Ok(doubled));
+            }
+            assert_eq!(requests(spawn, &[1, 4, 5], odd), Err(4));
+        }
+        // Each waits until all others have begun.
+        let barrier = std::sync::Barrier::new(REQUESTS);
+        let items = [(); REQUESTS];
+        requests(Spawn::Threads, &items, |()| Ok::<_, ()>(barrier.wait().is_leader())).unwrap();
     }
 
     #[test]

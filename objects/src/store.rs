@@ -22,8 +22,6 @@ use std::time::Duration;
 
 /// Default time between two renewals of a lease.
 const LEASE_RENEWAL: Duration = Duration::from_secs(15);
-/// Requests in flight when many objects are deleted.
-const DELETIONS_AT_ONCE: usize = 16;
 
 /// The objects of one repository. Clones share their connection and their owner token.
 #[derive(Debug, Clone)]
@@ -312,8 +310,7 @@ impl Objects {
     /// The first error. After it, no other deletion begins.
     pub fn delete_all<'a>(&self, paths: impl IntoIterator<Item = &'a String>) -> Result<()> {
         let paths: Vec<&String> = paths.into_iter().collect();
-        let spawn = self.inner.env.spawn;
-        parallel::ahead(spawn, DELETIONS_AT_ONCE, &paths, |path| self.delete(path), |_, ()| Ok(()))
+        parallel::requests(self.inner.env.spawn, &paths, |path| self.delete(path)).map(drop)
     }
 
     /// True if there is an object at the path.

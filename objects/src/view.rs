@@ -14,7 +14,7 @@ use crate::layout::SOURCES;
 use crate::merged::Merged;
 use crate::{Entry, Lease, Listing, Objects, Result};
 use pitr_codec::ObjectIndex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Kept indexes of objects have at most this size together, bytes; later ones are read again.
@@ -52,13 +52,24 @@ impl Objects {
     /// # Errors
     /// Errors of the store.
     pub fn view(&self) -> Result<Objects> {
-        if self.view.is_some() {
-            return Ok(self.clone());
+        match self.view {
+            Some(_) => Ok(self.clone()),
+            None => self.view_without(&BTreeSet::new()),
         }
-        let base = self.clone();
+    }
+
+    /// A new view in which these objects don't exist: a reader has found them damaged. What merged
+    /// ones of them hold is answered by the objects that they were merged from, if these are there.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub fn view_without(&self, damaged: &BTreeSet<String>) -> Result<Objects> {
+        let base = self.live();
         let lease = base.lease_to_read()?;
-        let mut merged = Merged::default();
-        let mut listing = base.listing_ahead(SOURCES, move |path| merged.next(path))?;
+        let (mut merged, hidden) = (Merged::default(), damaged.clone());
+        let ahead = move |path: &str| (!hidden.contains(path)).then(|| merged.next(path)).flatten();
+        let mut listing = base.listing_ahead(SOURCES, ahead)?;
+        listing.entries.retain(|entry| !damaged.contains(&entry.path));
         let mut merged = Merged::of(&listing.entries);
         listing.entries.retain(|entry| !merged.holds(&entry.path));
         let view = View { listing, epochs: Mutex::default(), kept: Mutex::default(), _lease: lease };

@@ -13,8 +13,8 @@ use pitr_engine::{
 use pitr_format::{SourceName, TimelineId, Timestamp};
 use pitr_objects::{Objects, Repository, Sources};
 use pitr_recovery::{
-    History, NewPoint, Plan, Point, Progress, Recovery, RecoveryRequest, RecoveryStats, RestoreOptions,
-    RestoreTarget, Restored, Restorer, Room, Target,
+    History, NewPoint, Plan, Point, Progress, Recovery, RecoveryMode, RecoveryRequest, RecoveryStats,
+    RestoreOptions, RestoreTarget, Restored, Restorer, Room, Target, Unreachable,
 };
 use pitr_snapshot::Snapshot;
 use pitr_vfs::{Clock, Env};
@@ -302,8 +302,7 @@ impl Pitr {
         target: &Target,
         output: impl AsRef<Path>,
     ) -> Result<Restored> {
-        let history = self.history(source, None)?;
-        let plan = history.plan_for(target)?;
+        let (history, plan, _) = self.history(source, None)?.into_plan(target, false)?;
         self.restore(&history, &plan, &RestoreOptions::to(output.as_ref()), &|_| {})
     }
 
@@ -357,7 +356,9 @@ impl Pitr {
         Ok(Error::UnknownPoint { source_name: source.clone(), name: name.clone(), near })
     }
 
-    /// Builds the files of a source as of `plan`. `progress` is called from several threads.
+    /// Builds the files of a source as of `plan`. If something that the plan needs is damaged or
+    /// missing, it takes another way to the same state ([`History::other_way`]). `progress` is
+    /// called from several threads.
     ///
     /// # Errors
     /// [`Error::Engine`] if the source's engine is not registered or restores no files; those of
@@ -369,10 +370,34 @@ impl Pitr {
         options: &RestoreOptions,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Restored> {
-        let restored =
-            self.with_restorer(history, plan, progress, |restorer| restorer.restore(plan, options))?;
-        Self::remember(history, &restored);
-        Ok(restored)
+        self.around_damage(history, plan, |history, plan| {
+            let restored =
+                self.with_restorer(history, plan, progress, |restorer| restorer.restore(plan, options))?;
+            Self::remember(history, &restored);
+            Ok(restored)
+        })
+    }
+
+    /// Runs `work` for a plan. If it ends with damage, runs it for each other plan for the same
+    /// state. Of several damages the first is returned.
+    fn around_damage<T>(
+        &self,
+        history: &History,
+        plan: &Plan,
+        work: impl Fn(&History, &Plan) -> Result<T>,
+    ) -> Result<T> {
+        let first = match work(history, plan) {
+            Err(Error::Recovery(damage)) => damage,
+            other => return other,
+        };
+        let mut next = history.other_way(plan, &first);
+        while let Some((history, plan)) = next {
+            next = match work(&history, &plan) {
+                Err(Error::Recovery(damage)) => history.other_way(&plan, &damage),
+                other => return other,
+            };
+        }
+        Err(first.into())
     }
 
     /// Plans a recovery of a source and carries it out: restores all files or those of some tables,
@@ -387,15 +412,22 @@ impl Pitr {
         request: &RecoveryRequest,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Recovery> {
-        let history = &History::load_for(&self.objects, source, &request.target)?;
-        let (plan, instead) = history.plan_or_before(&request.target, request.or_before)?;
-        let recovery = self.with_restorer(history, &plan.clone(), progress, |restorer| {
-            restorer.carry_out(plan, instead, request)
-        })?;
-        if let Some(restored) = &recovery.restored {
-            Self::remember(history, restored);
+        let history = History::load_for(&self.objects, source, &request.target)?;
+        let recover = |history: &History, plan: &Plan, instead: &Option<Unreachable>| {
+            let recovery = self.with_restorer(history, plan, progress, |restorer| {
+                restorer.carry_out(plan.clone(), instead.clone(), request)
+            })?;
+            if let Some(restored) = &recovery.restored {
+                Self::remember(history, restored);
+            }
+            Ok(recovery)
+        };
+        if request.mode == RecoveryMode::ValidationOnly {
+            let (plan, instead) = history.plan_or_before(&request.target, request.or_before)?;
+            return recover(&history, &plan, &instead);
         }
-        Ok(recovery)
+        let (history, plan, instead) = history.into_plan(&request.target, request.or_before)?;
+        self.around_damage(&history, &plan, |history, plan| recover(history, plan, &instead))
     }
 
     /// Checks the log of a plan, and the manifest of its snapshot: every object, frame, batch and

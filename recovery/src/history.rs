@@ -1,15 +1,16 @@
 //! A history of a source: the path of timelines to a given one, with its log, its snapshots and its
 //! restorable states.
 
+use crate::around::Avoided;
 use crate::error::{Error, Result};
 use crate::plan::{BaseSnapshot, Plan, plan};
 use crate::target::{Point, RecoveryTarget, Stop, Target};
 use pitr_archive::{
-    Archive, Base, Catalog, CheckpointEntry, Coverage, Gap, Lineage, Piece, Run, Search, Transactions,
-    coverage, runs,
+    Archive, Base, Catalog, CheckpointEntry, Coverage, Gap, Interval, Lineage, Piece, Run, Search,
+    Transactions, coverage, runs,
 };
 use pitr_format::{Lsn, SourceName, TimelineId, Timestamp, TxId};
-use pitr_objects::Objects;
+use pitr_objects::{Objects, parallel};
 use pitr_snapshot::{DamagedRoot, Roots, Snapshot, load_all};
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ pub struct History {
     /// Timelines and consistent points of the snapshots of other histories.
     outside: Vec<(TimelineId, Lsn)>,
     coverage: Coverage,
+    pub(crate) avoided: Avoided,
 }
 
 impl History {
@@ -65,6 +67,21 @@ impl History {
         let roots = load_all(&objects, source)?;
         let catalog = archive.catalog()?;
         Self::new(archive, catalog, roots, timeline)
+    }
+
+    /// Like [`load`](Self::load), as of a new listing, without what is avoided.
+    pub(crate) fn load_around(
+        objects: &Objects,
+        source: &SourceName,
+        timeline: Option<TimelineId>,
+        avoided: Avoided,
+    ) -> Result<Self> {
+        let objects = objects.view_without(&avoided.logs).map_err(pitr_archive::Error::from)?;
+        let mut roots = load_all(&objects, source)?;
+        roots.snapshots.retain(|snapshot| !avoided.snapshots.contains(&snapshot.id));
+        let archive = Archive::new(objects, source.clone());
+        let catalog = archive.catalog()?;
+        Ok(History { avoided, ..Self::new(archive, catalog, roots, timeline)? })
     }
 
     /// The history in which `target` is looked for: that of the point's timeline for a recovery
@@ -129,7 +146,8 @@ impl History {
             coverage.gaps.clear();
         }
         let damaged = damaged.into_iter().map(Arc::new).collect();
-        Ok(History { archive, catalog, lineage, pieces, snapshots, damaged, outside, coverage })
+        let avoided = Avoided::default();
+        Ok(History { archive, catalog, lineage, pieces, snapshots, damaged, outside, coverage, avoided })
     }
 
     /// True for a source that has snapshots and no log, such as a folder.
@@ -203,19 +221,21 @@ impl History {
     /// # Errors
     /// Those of reading footers.
     pub fn restorable(&self) -> Result<Vec<Restorable>> {
-        let mut out = Vec::with_capacity(self.coverage.intervals.len());
-        for (no, interval) in self.coverage.intervals.iter().enumerate() {
-            let mut from = self.first_point(interval.from);
-            from.named = self.is_named(&from, no == 0)?;
-            let pieces = self.pieces_in(interval.from, interval.to);
-            let search = Search::new(&self.archive, pieces);
-            let last = search.split(|commit| commit.lsn <= interval.to)?.before;
-            let to = last.filter(|commit| commit.lsn > from.lsn).map_or(from, |commit| self.point(&commit));
-            let promised = search.watermark()?.unwrap_or(Timestamp::MIN);
-            let watermark = promised.max(to.time);
-            out.push(Restorable { from, to, end: interval.to, watermark });
-        }
-        Ok(out)
+        let spans: Vec<(usize, &Interval)> = self.coverage.intervals.iter().enumerate().collect();
+        let spawn = self.archive.objects().env().spawn;
+        parallel::requests(spawn, &spans, |(no, interval)| self.span(*no == 0, interval))
+    }
+
+    /// A restorable span; `is_first` for the one that no other comes before.
+    fn span(&self, is_first: bool, interval: &Interval) -> Result<Restorable> {
+        let mut from = self.first_point(interval.from);
+        from.named = self.is_named(&from, is_first)?;
+        let pieces = self.pieces_in(interval.from, interval.to);
+        let search = Search::new(&self.archive, pieces);
+        let last = search.split(|commit| commit.lsn <= interval.to)?.before;
+        let to = last.filter(|commit| commit.lsn > from.lsn).map_or(from, |commit| self.point(&commit));
+        let promised = search.watermark()?.unwrap_or(Timestamp::MIN);
+        Ok(Restorable { from, to, end: interval.to, watermark: promised.max(to.time) })
     }
 
     /// The gaps, each with its reason. Reads the footer after each.
@@ -225,7 +245,7 @@ impl History {
     pub fn gaps(&self) -> Result<Vec<Gap>> {
         let explain =
             |gap: &Gap| Ok(Gap { cause: self.archive.cause(&self.catalog, &self.lineage, gap)?, ..*gap });
-        self.coverage.gaps.iter().map(explain).collect()
+        parallel::requests(self.archive.objects().env().spawn, &self.coverage.gaps, explain)
     }
 
     /// The plan for a state. Reads nothing.

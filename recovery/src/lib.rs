@@ -14,6 +14,8 @@
 //! - **No half result.** The result is built under a temporary name, with a mark that keeps it from
 //!   being opened. It is published when it is complete and durable, and replaces nothing.
 //! - **An interrupted restore continues.** What it wrote is used again if its content is right.
+//! - **Another way around damage** to the same state is taken if there is one, and told
+//!   ([`History::other_way`]).
 //! - **Any engine.** An engine's [`RestoreTarget`] lays out its files under the output: one file,
 //!   or a folder.
 //! - **Logical records** reach the files only through the engine's [`Redo`]. A log that has some
@@ -26,6 +28,7 @@
 //!   file.
 #![forbid(unsafe_code)]
 
+mod around;
 mod build;
 mod compare;
 mod consistency;

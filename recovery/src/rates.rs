@@ -413,6 +413,7 @@ mod tests {
             not_given: None,
             incomplete: Vec::new(),
             kept_owners: 0,
+            avoided: Vec::new(),
         }
     }
 

@@ -137,6 +137,8 @@ pub struct Restored {
     pub incomplete: Vec<PathBuf>,
     /// Files and folders whose owner could not be restored, because only root can change owners.
     pub kept_owners: u64,
+    /// Damage that the restore went around, see [`History::other_way`].
+    pub avoided: Vec<String>,
 }
 
 impl Restored {
@@ -360,6 +362,7 @@ impl Restorer<'_> {
             not_given,
             incomplete,
             kept_owners,
+            avoided: self.history.avoided().to_vec(),
         })
     }
 

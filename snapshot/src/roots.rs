@@ -14,7 +14,7 @@ use pitr_objects::{ErrorKind, Objects, parallel};
 use std::sync::Arc;
 
 /// Number of roots that are read in parallel. Each may take 16 MiB during the read.
-const ROOTS_AT_ONCE: usize = 4;
+const ROOTS_AT_ONCE: usize = 8;
 
 impl Snapshot {
     /// Path of the snapshot's root in this repository.
@@ -198,8 +198,8 @@ pub fn load_all(objects: &Objects, source: &SourceName) -> Result<Roots> {
     let folder = objects.source_folder(source);
     let path = |name: &RootName| folder.path(&SourceObject::Snapshot(*name));
     for wave in list(objects, source)?.chunks(ROOTS_AT_ONCE) {
-        let read = |name: &RootName| Snapshot::load(objects, &path(name));
-        let read: Vec<Result<Snapshot>> = parallel::map(objects.env().spawn, wave, read);
+        let read = |name: &RootName| Ok::<_, Error>(Snapshot::load(objects, &path(name)));
+        let read = parallel::requests(objects.env().spawn, wave, read)?;
         for (name, root) in wave.iter().zip(read) {
             let path = path(name);
             match root {

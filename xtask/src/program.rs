@@ -102,19 +102,15 @@ impl Program {
 
     /// Runs a command to its end.
     pub(crate) fn call<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<CallResult> {
+        self.start(args)?.finish()
+    }
+
+    /// Starts a command that prints little.
+    pub(crate) fn start<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Running> {
         let mut command = self.command(args);
-        let line = printed(&command);
-        let begin = Instant::now();
-        let output = command.output()?;
-        let seconds = begin.elapsed().as_secs_f64();
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        let answer = serde_json::from_str(&stdout)
-            .map_err(|error| format!("`{line}` did not print one JSON document: {error}: {stdout}"))?;
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        if stderr.contains("panicked at") {
-            return Err(format!("`{line}` panicked: {stderr}").into());
-        }
-        Ok(CallResult { line, code: output.status.code(), answer, stderr, seconds })
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (line, begun) = (printed(&command), Instant::now());
+        Ok(Running { child: command.spawn()?, line, begun })
     }
 
     /// Restores `to` to `output`, with further arguments.
@@ -146,6 +142,45 @@ impl Program {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Watch::start(&mut command)
+    }
+}
+
+/// A command that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    line: String,
+    begun: Instant,
+}
+
+impl Running {
+    /// Waits for the end.
+    pub(crate) fn finish(self) -> Result<CallResult> {
+        let Running { child, line, begun } = self;
+        let output = child.wait_with_output()?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let answer = serde_json::from_str(&stdout)
+            .map_err(|error| format!("`{line}` did not print one JSON document: {error}: {stdout}"))?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if stderr.contains("panicked at") {
+            return Err(format!("`{line}` panicked: {stderr}").into());
+        }
+        Ok(CallResult { line, code: output.status.code(), answer, stderr, seconds })
+    }
+
+    /// True if it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Continues it, or stops it for a while.
+    pub(crate) fn let_run(&mut self, run: bool) -> Result<()> {
+        if !self.has_ended()? {
+            let signal = if run { Signal::CONT } else { Signal::STOP };
+            kill_process(Pid::from_child(&self.child), signal)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs the program from its command line, against a SQLite application in another process.
 #![allow(clippy::unwrap_used, reason = "a test that can't continue fails")]
 
+mod around;
 mod captured;
 mod copies;
 mod delta;

@@ -3,7 +3,7 @@
 //! lists it, and a moment inside is refused or exact, never silently wrong. Everything else is
 //! restored.
 
-use super::archive::{Place, StoreKind};
+use super::archive::{Place, StoreKind, Way};
 use super::exact::{compare, remove};
 use super::{Seed, Stage, check_order, judged, settle};
 use crate::Result;
@@ -78,7 +78,7 @@ impl Kill {
         let mut stage = match &place {
             None => Stage::new("kill", "writer.py", &args)?,
             Some(place) => {
-                let program = Program::in_store(&place.url(), place.environment())?;
+                let program = Program::in_store(&place.url(), place.environment(Way::ByProxy))?;
                 Stage::with("kill", "writer.py", &args, program)?
             }
         };
@@ -113,6 +113,10 @@ impl Kill {
         settle();
         watch.stop()?;
         verdict.figure(format_args!("{} commits, {} kills", witness.commits(), self.rounds));
+        if let Some(place) = &place {
+            // What was archived is the subject: it is read without the delay.
+            stage.program = stage.program.through(place.environment(Way::Direct));
+        }
 
         check_gaps(&stage, &witness, &events, &unwatched, verdict)?;
         check_latest(&stage, &mut witness, verdict)?;

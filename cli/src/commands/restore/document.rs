@@ -36,6 +36,9 @@ pub(crate) struct Restore {
     /// Number of files, folders and links whose owner could not be set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kept_owners: Option<u64>,
+    /// Damage in the repository that the restore went around.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) avoided: Vec<String>,
     /// Bytes of the base that were there already: in the existing output, or in what an interrupted
     /// restore left. Absent without `--delta` if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,6 +227,12 @@ impl Document for Restore {
                 "{owners} files, folders and links now belong to you: only root can change owners"
             );
         }
+        for damage in &self.avoided {
+            let _ = writeln!(text, "went around damage in the repository: {damage}");
+        }
+        if !self.avoided.is_empty() {
+            let _ = writeln!(text, "`pitr verify` lists all damage, `pitr repair` heals it");
+        }
         if let Some(reused) = self.reused_bytes {
             let _ = writeln!(text, "{} of the base were there already and were reused", human::bytes(reused));
         }
@@ -260,6 +269,7 @@ mod tests {
             base_bytes: 4096,
             incomplete: vec![],
             kept_owners: None,
+            avoided: vec![],
             reused_bytes: None,
             wal_bytes: 8192,
             records: 3,

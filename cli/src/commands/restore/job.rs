@@ -26,10 +26,15 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Plans the restore of the target or, with `or_before`, of the newest restorable state before
-    /// it.
-    pub(super) fn new(history: History, target: &Target, or_before: bool) -> pitr::Result<Self> {
-        let (plan, instead) = history.plan_or_before(target, or_before)?;
+    /// Plans the restore of the target or, with `--or-before`, of the newest restorable state
+    /// before it. A validation goes around no damage.
+    pub(super) fn new(history: History, target: &Target, args: &Restore) -> pitr::Result<Self> {
+        let (history, plan, instead) = if args.validate {
+            let (plan, instead) = history.plan_or_before(target, args.or_before)?;
+            (history, plan, instead)
+        } else {
+            history.into_plan(target, args.or_before)?
+        };
         Ok(Job { history, plan, instead })
     }
 
@@ -81,6 +86,7 @@ impl Job {
             not_given: None,
             room: None,
             kept_owners: None,
+            avoided: self.history.avoided().to_vec(),
             wal_bytes: 0,
             records: 0,
             transactions: None,
@@ -115,7 +121,9 @@ impl Job {
         let seconds = pitr.clock().monotonic().saturating_sub(begun).as_secs_f64();
         let incomplete = restored.incomplete.iter().map(|path| path.display().to_string());
         Ok(documents::Restore {
+            snapshot_id: restored.stats.snapshot.map(|id| id.to_string()),
             base_bytes: restored.stats.base_bytes,
+            avoided: restored.avoided,
             incomplete: incomplete.collect(),
             kept_owners: (restored.kept_owners > 0).then_some(restored.kept_owners),
             seconds,

@@ -54,7 +54,7 @@ fn one(global: &Global, args: &Restore, pitr: &Pitr, source: &SourceName) -> Res
     let history = wanted.history(pitr, source, args.timeline)?;
     let others = wanted.others(&history, args.timeline)?;
     let target = Target { moment: wanted.moment, exclusive: args.exclusive };
-    let job = Job::new(history, &target, args.or_before).map_err(|error| others.explain(error))?;
+    let job = Job::new(history, &target, args).map_err(|error| others.explain(error))?;
     others.remark(global);
     if args.validate {
         return global.output().answer(&job.validate(global, args, pitr)?);

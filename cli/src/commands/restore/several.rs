@@ -50,7 +50,7 @@ pub(super) fn restore(
     let origins = origins.collect::<Result<Vec<_>, CliError>>()?;
     let paths = layout(&origins, &pitr.engines().companions())?;
     let jobs = sources.iter().zip(histories).zip(paths).map(|((source, history), path)| {
-        match Job::new(history, &target, args.or_before) {
+        match Job::new(history, &target, args) {
             Ok(job) => Ok(Part { source, path, job }),
             Err(error) => Err(explain(error).at(format_args!("source {source}"))),
         }

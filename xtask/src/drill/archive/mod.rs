@@ -28,7 +28,7 @@ mod shipping;
 mod throughput;
 
 pub(crate) use part::Part;
-pub(crate) use place::{Place, StoreKind};
+pub(crate) use place::{Place, StoreKind, Way};
 
 use super::{Seed, judged};
 use crate::Result;

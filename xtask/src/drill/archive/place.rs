@@ -80,10 +80,11 @@ impl Place {
         self.location.to_string()
     }
 
-    /// The environment of a process that uses the store through the proxy.
-    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+    /// The environment of a process that uses the store.
+    pub(crate) fn environment(&self, way: Way) -> Vec<(String, String)> {
         match (&self.server, &self.proxy) {
-            (Some(server), Some(proxy)) => server.environment_at(proxy.address()),
+            (Some(server), Some(proxy)) if way == Way::ByProxy => server.environment_at(proxy.address()),
+            (Some(server), _) => server.environment(),
             _ => Vec::new(),
         }
     }

@@ -167,7 +167,7 @@ fn opening(place: &Place, bank: &Bank, verdict: &mut Verdict) -> Result<()> {
 fn opening_of_a_database(common: &Common, verdict: &mut Verdict) -> Result<()> {
     let server = World::new("archive-opening")?;
     let place = Place::start(common.store, &server, Faults::none(common.seed))?;
-    let program = Program::in_store(&place.url(), place.environment())?;
+    let program = Program::in_store(&place.url(), place.environment(Way::ByProxy))?;
     let seed = common.seed.to_string();
     let mut stage = Stage::with("archive-opened", "writer.py", &[&seed, "100"], program)?;
     let watch = stage.program.watch(&stage.database, &[])?;

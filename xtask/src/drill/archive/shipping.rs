@@ -1,7 +1,7 @@
 //! The process that ships, as its parent sees it.
 
 use super::part::Ship;
-use super::place::Place;
+use super::place::{Place, Way};
 use crate::Result;
 use crate::usage::{self, Peak};
 use pitr::format::Lsn;
@@ -77,7 +77,7 @@ impl Shipping {
         command.args(["--uploads", &ship.uploads.to_string()]);
         command.args(["--compact", &ship.compact.to_string()]);
         command.args(["--seed", &ship.seed.to_string()]);
-        command.envs(place.environment()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.envs(place.environment(Way::ByProxy)).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let Some(out) = child.stdout.take() else { return Err("the process has no output pipe".into()) };
         let lines = thread::spawn(move || {

@@ -41,27 +41,37 @@ impl History {
         &self.avoided.found
     }
 
-    /// The history and the plan for a target, around merged log objects that can't be read. As
-    /// [`plan_or_before`](Self::plan_or_before).
+    /// Reads something of the history, around merged log objects that can't be read. Returns the
+    /// history that was read.
     ///
     /// # Errors
-    /// Those of [`plan_or_before`](Self::plan_or_before); of several damages the first.
-    pub fn into_plan(self, target: &Target, or_before: bool) -> Result<(Self, Plan, Option<Unreachable>)> {
-        let first = match self.plan_or_before(target, or_before) {
-            Ok((plan, instead)) => return Ok((self, plan, instead)),
+    /// Those of `read`; of several damages the first.
+    pub fn reading<T>(self, read: impl Fn(&Self) -> Result<T>) -> Result<(Self, T)> {
+        let first = match read(&self) {
+            Ok(found) => return Ok((self, found)),
             Err(error) => error,
         };
         let mut next = self.without(None, &first);
         while let Some(history) = next {
-            match history.plan_or_before(target, or_before) {
-                Ok((plan, instead)) => {
+            match read(&history) {
+                Ok(found) => {
                     history.tell_avoided();
-                    return Ok((history, plan, instead));
+                    return Ok((history, found));
                 }
                 Err(error) => next = history.without(None, &error),
             }
         }
         Err(first)
+    }
+
+    /// The history and the plan for a target: [`plan_or_before`](Self::plan_or_before), by
+    /// [`reading`](Self::reading).
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn into_plan(self, target: &Target, or_before: bool) -> Result<(Self, Plan, Option<Unreachable>)> {
+        let (history, (plan, instead)) = self.reading(|history| history.plan_or_before(target, or_before))?;
+        Ok((history, plan, instead))
     }
 
     /// Another way to the state of a plan, after `error` has ended a restore. `None` if the error

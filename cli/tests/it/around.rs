@@ -71,6 +71,14 @@ fn an_older_snapshot_and_more_log_lead_to_the_same_state() {
     // The newest is damaged, then something that both others need is missing.
     of_third.iter().for_each(|pack| harm(&world.path("repo").join(pack)));
     went_around(second, of_third);
+    for way in [&["--delta"][..], &["--delta", "--in-place"]] {
+        // Over an earlier state.
+        let earlier = world.restored("tx:1", &[]);
+        let output = earlier.to_string_lossy().into_owned();
+        let answer = world.done(&[&["restore", "--to", "latest", "--output", &output][..], way].concat());
+        assert_eq!(avoided(&answer).len(), 1, "{answer}");
+        assert_eq!(pitr::exact::compare(&earlier, &copy).unwrap(), None, "{way:?}");
+    }
     of_second.iter().for_each(|pack| fs::remove_file(world.path("repo").join(pack)).unwrap());
     went_around(first, of_second);
 
@@ -102,6 +110,8 @@ fn the_parts_of_a_damaged_merged_object_are_read() {
     };
     let merged = names("compacted");
     assert!(!merged.is_empty() && parts.len() > 1, "{merged:?} {parts:?}");
+    let restorable = || world.done(&["info"])["sources"][0]["restorable"].clone();
+    let all = restorable();
     for way in ["a flipped bit", "no footer"] {
         let sound: Vec<_> =
             merged.iter().map(|path| fs::read(world.path("repo").join(path)).unwrap()).collect();
@@ -116,6 +126,7 @@ fn the_parts_of_a_damaged_merged_object_are_read() {
         let (answer, _) = world.restore("latest", &[]);
         let went_around = avoided(&answer.json);
         assert!(!went_around.is_empty() && went_around.iter().all(|what| what.contains("compacted")));
+        assert_eq!(restorable(), all, "{way}");
         let validated = world.pitr(&["restore", "--validate", "--to", "latest"]);
         assert_eq!(validated.code, 4, "a validation goes around nothing");
         // After a prune the parts are gone.

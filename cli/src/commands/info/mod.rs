@@ -72,7 +72,7 @@ fn source(pitr: &Pitr, name: &SourceName, verifications: &Verifications) -> Resu
     let mut latest: Option<Timestamp> = None;
     for timeline in timelines {
         let history = pitr.history(name, Some(timeline)).map_err(explain)?;
-        let spans = history.restorable().map_err(|e| explain(e.into()))?;
+        let (history, spans) = history.reading(History::restorable).map_err(|e| explain(e.into()))?;
         latest = latest.max(spans.iter().map(|span| span.watermark).max());
         let is_newest = timeline == followed;
         tree.extend(in_tree(&history, is_newest)?);
@@ -102,7 +102,7 @@ fn source(pitr: &Pitr, name: &SourceName, verifications: &Verifications) -> Resu
         gaps,
         timelines: tree,
         points: points.iter().map(|point| point.name.to_string()).collect(),
-        restore_seconds: estimate(&newest)?,
+        restore_seconds: estimate(newest),
         last_rehearsal: verifications.last_rehearsal(name).map(rehearsal),
         archive_lag_seconds: latest.filter(|at| *at > Timestamp::MIN).map(|at| seconds_since(at, now)),
     })
@@ -110,10 +110,10 @@ fn source(pitr: &Pitr, name: &SourceName, verifications: &Verifications) -> Resu
 
 /// How long a restore of the latest state will take, by the measured rates of the repository, in
 /// seconds; `None` if there is no state, or if no rate was measured.
-fn estimate(history: &History) -> Result<Option<f64>, CliError> {
-    let Ok(plan) = history.plan_for(&Target::latest()) else { return Ok(None) };
-    let estimate = history.estimate(&plan).map_err(|e| explain(e.into()))?;
-    Ok((!estimate.is_guess).then_some(estimate.total().as_secs_f64()))
+fn estimate(history: History) -> Option<f64> {
+    let latest = |history: &History| history.estimate(&history.plan_for(&Target::latest())?);
+    let (_, estimate) = history.reading(latest).ok()?;
+    (!estimate.is_guess).then_some(estimate.total().as_secs_f64())
 }
 
 fn rehearsal(record: &Record) -> Rehearsal {

@@ -27,6 +27,9 @@ same command again: it continues with what was written.
 Everything that is read is checked by its checksums; there is no option to switch them off. Every \
 snapshot can be restored by itself: there is no differential kind, and no chain.
 
+If something in the repository is damaged, the restore takes another way to the same state, such \
+as an older snapshot and more log, and says so. Without one it ends with 4.
+
 A restored database gets the owner and permissions of its source, as far as you are allowed to \
 set them.
 

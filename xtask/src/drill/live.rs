@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Longest time until the first snapshot is stored.
+const BASE_AT_MOST: Duration = Duration::from_secs(120);
 /// Pause between two comparisons.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Rows of the database beside which is compared, and commits a second.
@@ -71,6 +73,7 @@ impl Live {
         }
         let mut stage = self.stage("live-beside", STEADY)?;
         let watch = stage.program.watch(&stage.database, &[])?;
+        await_base(&stage)?;
         stage.application.send("go")?;
         let end = Instant::now() + Duration::from_secs(self.seconds);
         let (mut compared, mut equal, mut bytes) = (0, 0, 0);
@@ -106,6 +109,7 @@ impl Live {
         }
         let mut stage = self.stage("live-cost", BUSY)?;
         let watch = stage.program.watch(&stage.database, &[])?;
+        await_base(&stage)?;
         // Logarithms of ratios: their mean prefers neither side.
         let (mut costs, mut compared) = (Vec::new(), 0_u64);
         while costs.len() < self.pairs {
@@ -206,6 +210,18 @@ impl Live {
         let (copy, state) = (copy.to_string_lossy(), state.to_string_lossy());
         verify(stage, &["--database", &copy, "--state", &state])
     }
+}
+
+/// Waits until the first snapshot is stored: before it, there is nothing to compare with.
+fn await_base(stage: &Stage) -> Result<()> {
+    let end = Instant::now() + BASE_AT_MOST;
+    while stage.source()?["snapshots"].as_array().is_none_or(Vec::is_empty) {
+        if Instant::now() > end {
+            return Err("the watcher stored no snapshot".into());
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 /// Lets the application commit for a slice. Returns the commits a second.

@@ -21,6 +21,7 @@ use std::time::Duration;
 use pitr_engine::{Event, Events, LiveSource, Summary};
 use pitr_format::record::GapReason;
 use pitr_format::{SourceName, Timestamp};
+use pitr_vfs::Clock;
 
 use super::super::attach::Attached;
 use super::super::control::{Control, Request, Requester};
@@ -30,8 +31,10 @@ use super::super::snapshots::PendingBase;
 use super::pace::Pace;
 use super::wake::{FileWatches, Wake};
 use super::workers::{Action, Job, Outcome, Workers};
+use crate::capture::Capture;
 use crate::error::{Error, Result};
 use crate::place;
+use crate::source::Source;
 
 /// The first pause after a failure, and the longest one.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -47,6 +50,23 @@ const MARK_EVERY: Duration = Duration::from_millis(20);
 const MARK_EACH: Duration = Duration::from_millis(20);
 /// Maximum number of waiting snapshots of one database.
 const JOBS_MAX: usize = 16;
+
+/// Looks for a request: an application that commits all the time changes the wal-index during many
+/// a look.
+const LOOKS_FOR_A_REQUEST: u32 = 100;
+/// Pause between two of them.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// Looks until the wal-index can be read. False if it could not be read in any look.
+fn look_again(capture: &mut Capture, source: &Source, clock: &dyn Clock) -> Result<bool> {
+    for _ in 0..LOOKS_FOR_A_REQUEST {
+        if capture.look(source)?.is_some() {
+            return Ok(true);
+        }
+        clock.sleep(LOOK_AGAIN);
+    }
+    Ok(false)
+}
 
 /// The resources that a step of a member uses.
 pub(super) struct Context<'a> {
@@ -434,7 +454,7 @@ impl Captured {
             self.pace.looked(now, found, unsettled);
         }
         shared.note_progress(capture);
-        self.take_requests(&shared)?;
+        self.take_requests(workers, &shared)?;
         let Some(Attached { source, capture, keeper, .. }) = self.watch.attached.as_deref_mut() else {
             return Err(Error::Died);
         };
@@ -453,7 +473,7 @@ impl Captured {
     }
 
     /// Takes the requests that arrived. What is to be archived is captured now; snapshots wait.
-    fn take_requests(&mut self, shared: &Shared) -> Result<()> {
+    fn take_requests(&mut self, workers: &Workers, shared: &Shared) -> Result<()> {
         while let Some((request, requester)) = self.control.poll() {
             let waiting = self.asked.len() + shared.snapshots.jobs.load(Ordering::Relaxed);
             match request {
@@ -462,7 +482,7 @@ impl Captured {
                         return Err(Error::Died);
                     };
                     // The commits to archive may be later than the last look.
-                    if capture.look(source)?.is_none() {
+                    if !look_again(capture, source, workers.clock())? {
                         requester.answer(Err("the database is busy; try again"));
                         continue;
                     }

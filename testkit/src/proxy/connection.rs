@@ -213,14 +213,18 @@ impl Write for Link<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let pause = {
             let mut state = self.shared.state();
-            let Some(rate) = state.faults.link else { return self.client.write(bytes) };
-            let now = Instant::now();
-            let takes = Duration::from_secs_f64(bytes.len() as f64 / rate.max(1) as f64);
-            state.link_busy_until = state.link_busy_until.max(now) + takes;
-            state.link_busy_until - now
+            state.faults.link.map(|rate| {
+                let now = Instant::now();
+                let takes = Duration::from_secs_f64(bytes.len() as f64 / rate.max(1) as f64);
+                state.link_busy_until = state.link_busy_until.max(now) + takes;
+                state.link_busy_until - now
+            })
         };
-        // The last byte arrives when all of them have had their time.
-        std::thread::sleep(pause);
+        // Without the lock: a client may read nothing until another request is answered. The last
+        // byte arrives when all of them have had their time.
+        if let Some(pause) = pause {
+            std::thread::sleep(pause);
+        }
         self.client.write_all(bytes)?;
         Ok(bytes.len())
     }

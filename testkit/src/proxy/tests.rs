@@ -7,6 +7,8 @@ use std::io::{BufReader, ErrorKind, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 const CONTENT: usize = 10_000;
+/// More than the system keeps for a client that reads nothing.
+const LARGE: usize = 64 << 20;
 
 /// A server that answers each PUT with 200 and each GET with the same content, in chunks if the
 /// path says so. It reports what it received: the line of the request, and its whole body.
@@ -50,6 +52,10 @@ impl Store {
                     answer.extend_from_slice(b"\r\n");
                 }
                 answer.extend_from_slice(b"0\r\n\r\n");
+            }
+            ("GET", "/b/large") => {
+                answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n").into_bytes();
+                answer.resize(answer.len() + LARGE, 0);
             }
             ("GET", "/b/close") => {
                 answer.extend_from_slice(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
@@ -117,6 +123,21 @@ impl Client {
     fn has_ended(&mut self) -> bool {
         self.0.read(&mut [0]).is_ok_and(|read| read == 0)
     }
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_no_other() {
+    let (_store, proxy) = through(Faults::none(1));
+    let (mut idle, mut other) = (Client::new(&proxy), Client::new(&proxy));
+    let request = "GET /b/large HTTP/1.1\r\nHost: h\r\n\r\n";
+    idle.0.get_ref().write_all(request.as_bytes()).unwrap();
+    // Its answer has begun.
+    assert_eq!(idle.0.get_ref().peek(&mut [0]).unwrap(), 1);
+    for _ in 0..3 {
+        assert_eq!(other.get().unwrap(), noise(1, CONTENT));
+        assert_eq!(Client::new(&proxy).get().unwrap(), noise(1, CONTENT));
+    }
+    assert_eq!(idle.answer(request).unwrap().1.len(), LARGE);
 }
 
 #[test]

@@ -62,21 +62,21 @@ impl History {
     /// # Errors
     /// Those of listing and reading; as [`new`](Self::new).
     pub fn load(objects: &Objects, source: &SourceName, timeline: Option<TimelineId>) -> Result<Self> {
-        let objects = objects.view().map_err(pitr_archive::Error::from)?;
-        let archive = Archive::new(objects.clone(), source.clone());
-        let roots = load_all(&objects, source)?;
-        let catalog = archive.catalog()?;
-        Self::new(archive, catalog, roots, timeline)
+        Self::load_around(objects, source, timeline, Avoided::default())
     }
 
-    /// Like [`load`](Self::load), as of a new listing, without what is avoided.
+    /// Like [`load`](Self::load), without what is avoided. As of a new listing, if log is avoided.
     pub(crate) fn load_around(
         objects: &Objects,
         source: &SourceName,
         timeline: Option<TimelineId>,
         avoided: Avoided,
     ) -> Result<Self> {
-        let objects = objects.view_without(&avoided.logs).map_err(pitr_archive::Error::from)?;
+        let objects = match avoided.logs.is_empty() {
+            true => objects.view(),
+            false => objects.view_without(&avoided.logs),
+        };
+        let objects = objects.map_err(pitr_archive::Error::from)?;
         let mut roots = load_all(&objects, source)?;
         roots.snapshots.retain(|snapshot| !avoided.snapshots.contains(&snapshot.id));
         let archive = Archive::new(objects, source.clone());

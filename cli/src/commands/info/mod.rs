@@ -5,7 +5,7 @@ mod document;
 mod tree;
 
 use pitr::archive::Search;
-use pitr::format::{SourceName, TimelineId, Timestamp};
+use pitr::format::{Severity, SourceName, TimelineId, Timestamp};
 use pitr::objects::layout::{ObjectName, SOURCES};
 use pitr::objects::{Entry, Objects, Readers};
 use pitr::recovery::{History, Restorable, Target};
@@ -102,18 +102,21 @@ fn source(pitr: &Pitr, name: &SourceName, verifications: &Verifications) -> Resu
         gaps,
         timelines: tree,
         points: points.iter().map(|point| point.name.to_string()).collect(),
-        restore_seconds: estimate(newest),
+        restore_seconds: estimate(newest)?,
         last_rehearsal: verifications.last_rehearsal(name).map(rehearsal),
         archive_lag_seconds: latest.filter(|at| *at > Timestamp::MIN).map(|at| seconds_since(at, now)),
     })
 }
 
 /// How long a restore of the latest state will take, by the measured rates of the repository, in
-/// seconds; `None` if there is no state, or if no rate was measured.
-fn estimate(history: History) -> Option<f64> {
+/// seconds; `None` if there is no state that can be restored, or if no rate was measured.
+fn estimate(history: History) -> Result<Option<f64>, CliError> {
     let latest = |history: &History| history.estimate(&history.plan_for(&Target::latest())?);
-    let (_, estimate) = history.reading(latest).ok()?;
-    (!estimate.is_guess).then_some(estimate.total().as_secs_f64())
+    match history.reading(latest) {
+        Ok((_, estimate)) => Ok((!estimate.is_guess).then_some(estimate.total().as_secs_f64())),
+        Err(error) if error.severity() == Severity::Retry => Err(explain(error.into())),
+        Err(_) => Ok(None),
+    }
 }
 
 fn rehearsal(record: &Record) -> Rehearsal {
